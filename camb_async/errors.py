@@ -26,7 +26,7 @@ Every error can be pickled and copied, and none ever holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -61,6 +61,13 @@ class CambError(Exception):
     ) -> tuple[Callable[..., CambError], tuple[Any, ...], dict[str, Any]]:
         return _rebuild, (type(self), self.args), self.__dict__
 
+    def __copy__(self) -> Self:
+        """Return an equal error for another raiser, so that tracebacks stay apart."""
+        copied = type(self).__new__(type(self), *self.args)
+        copied.__dict__.update(self.__dict__)
+        copied.__cause__ = self.__cause__
+        return copied
+
 
 class ConfigurationError(CambError):
     """A setting cannot be used: no API key, or a key or base URL that is not one.
@@ -82,9 +89,17 @@ class InvalidTaskIdError(CambError, ValueError):
 
 
 class APIConnectionError(CambError):
-    """No answer came: the connection failed, was refused, or broke off."""
+    """No answer came: the connection failed, was refused, or broke off.
+
+    ``request_sent`` tells whether the request may have reached the server; it is
+    False when no connection was made.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, request_sent: bool = True) -> None:
+        super().__init__(message)
+        self.request_sent = request_sent
 
 
 class APITimeoutError(APIConnectionError):

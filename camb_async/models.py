@@ -77,7 +77,7 @@ _CONTACT_SUPPORT = Guidance("ℹ️", "contact_support")  # noqa: RUF001 - the d
 _TASK_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,256}\Z")
 
 
-def _check_task_id(_ref: object, _field: object, value: object) -> None:
+def _check_task_id(_ref: object, _field: object, value: str) -> None:
     if isinstance(value, str) and _TASK_ID.match(value):
         return
     shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
@@ -88,7 +88,7 @@ def _check_task_id(_ref: object, _field: object, value: object) -> None:
     raise InvalidTaskIdError(message)
 
 
-def _check_aware(_ref: object, _field: object, value: object) -> None:
+def _check_aware(_ref: object, _field: object, value: datetime | None) -> None:
     if value is None:
         return
     if not isinstance(value, datetime) or value.utcoffset() is None:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 
 
-def positive(_settings: object, field: attrs.Attribute[float], value: float) -> None:
+def positive(_settings: object, field: attrs.Attribute[Any], value: float) -> None:
     """Refuse anything but a finite number above zero (an attrs validator)."""
-    if not (
-        isinstance(value, int | float) and math.isfinite(value) and value > 0
-    ):
+    if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
         message = f"{field.name} must be a number above 0, not {value!r}"
         raise ValueError(message)
 
 
-def not_negative(
-    _settings: object, field: attrs.Attribute[float], value: float
-) -> None:
+def not_negative(_settings: object, field: attrs.Attribute[Any], value: float) -> None:
     """Refuse anything but a finite number of at least zero (an attrs validator)."""
-    if not (
-        isinstance(value, int | float) and math.isfinite(value) and value >= 0
-    ):
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
         message = f"{field.name} must be a number of at least 0, not {value!r}"
         raise ValueError(message)
 
 
-def _at_least_one(
-    _settings: object, field: attrs.Attribute[int], value: int
+def _positive_or_none(
+    settings: object, field: attrs.Attribute[Any], value: float | None
 ) -> None:
+    if value is not None:
+        positive(settings, field, value)
+
+
+def _at_least_one(_settings: object, field: attrs.Attribute[Any], value: int) -> None:
     if not isinstance(value, int) or value < 1:
         message = f"{field.name} must be a whole number of at least 1, not {value!r}"
         raise ValueError(message)
@@ -47,9 +47,7 @@ class Limits:
     """
 
     max_in_flight: int = attrs.field(default=32, validator=_at_least_one)
-    max_rate: float | None = attrs.field(
-        default=50.0, validator=attrs.validators.optional(positive)
-    )
+    max_rate: float | None = attrs.field(default=50.0, validator=_positive_or_none)
 
 
 @attrs.frozen

@@ -6,6 +6,8 @@ spread by 10 to 20 percent so that tasks which began together drift apart.
 
 from __future__ import annotations
 
+import logging
+from math import isnan
 from random import Random
 from typing import Protocol, runtime_checkable
 
@@ -15,13 +17,14 @@ from .models import TaskRef
 from .policies import positive
 
 
+logger = logging.getLogger("camb_async")
+
+
 @runtime_checkable
 class PollSchedule(Protocol):
     """What decides when a task is polled next. All times are in seconds."""
 
-    def next_delay(
-        self, task: TaskRef, age: float, *, age_known: bool = True
-    ) -> float:
+    def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return the seconds until the next poll of a task of this age.
 
         ``age`` counts from when the task began; with ``age_known`` False nobody
@@ -50,7 +53,9 @@ class FixedInterval:
     """Poll every ``seconds``, give or take 10 percent."""
 
     seconds: float = attrs.field(default=5.0, validator=positive)
-    _random: Random = attrs.field(factory=Random, alias="random", kw_only=True, repr=False, eq=False)
+    _random: Random = attrs.field(
+        factory=Random, alias="random", kw_only=True, repr=False, eq=False
+    )
 
     def next_delay(
         self,
@@ -80,7 +85,9 @@ class ShareOfAge:
     share: float = attrs.field(default=0.15, validator=positive, kw_only=True)
     floor: float = attrs.field(default=0.5, validator=positive, kw_only=True)
     cap: float = attrs.field(default=15.0, validator=positive, kw_only=True)
-    _random: Random = attrs.field(factory=Random, alias="random", kw_only=True, repr=False, eq=False)
+    _random: Random = attrs.field(
+        factory=Random, alias="random", kw_only=True, repr=False, eq=False
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.floor > self.cap:
@@ -102,3 +109,41 @@ class ShareOfAge:
         self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0
     ) -> None:
         """Learn nothing: the share is fixed."""
+
+
+#: Seconds; used where a schedule fails, and the longest delay taken from one.
+DELAY_INSTEAD = 5.0
+DELAY_MAX = 86_400.0
+
+
+@attrs.define
+class GuardedSchedule:
+    """A schedule whose faults cannot stop a watch: they are logged instead."""
+
+    schedule: PollSchedule
+
+    def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
+        """Return what the schedule says, made a number of seconds to wait."""
+        try:
+            delay = self.schedule.next_delay(task, age, age_known=age_known)
+            return DELAY_INSTEAD if isnan(delay) else min(max(0.0, delay), DELAY_MAX)
+        except Exception:
+            logger.warning(
+                "%r failed; polling %s in %s s",
+                self.schedule,
+                task,
+                DELAY_INSTEAD,
+                exc_info=True,
+            )
+            return DELAY_INSTEAD
+
+    def learn(
+        self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0
+    ) -> None:
+        """Let the schedule take note of how long a task took."""
+        try:
+            self.schedule.learn(task, lower, upper, entry=entry)
+        except Exception:
+            logger.warning(
+                "%r could not learn from %s", self.schedule, task, exc_info=True
+            )

@@ -1,0 +1,101 @@
+"""Wait well for many Camb.ai voice tasks at once."""
+
+from __future__ import annotations
+
+import logging
+
+from ._version import __version__
+from ._watch import StatusSource
+from .errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    CambError,
+    ConfigurationError,
+    DeadlineExceededError,
+    DownloadError,
+    InvalidResponseError,
+    InvalidTaskIdError,
+    LinkExpiredError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    SessionClosedError,
+    SubmissionUnknownError,
+    TaskError,
+    TaskFailedError,
+    TaskPaymentRequiredError,
+    TaskTimeoutError,
+    UnexpectedRedirectError,
+    ValidationError,
+    ValidationIssue,
+    WatcherClosedError,
+)
+from .kinds import TaskKind
+from .models import (
+    Guidance,
+    TaskRef,
+    TaskState,
+    TaskStatus,
+    TextToVoiceResult,
+    Transition,
+    WatchedTask,
+    WatcherStats,
+)
+from .policies import Limits, RetryPolicy
+from .schedules import FixedInterval, PollSchedule, ShareOfAge
+from .session import CambSession
+from .watcher import TaskWatcher
+
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "CambError",
+    "CambSession",
+    "ConfigurationError",
+    "DeadlineExceededError",
+    "DownloadError",
+    "FixedInterval",
+    "Guidance",
+    "InvalidResponseError",
+    "InvalidTaskIdError",
+    "Limits",
+    "LinkExpiredError",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "PollSchedule",
+    "RateLimitError",
+    "RetryPolicy",
+    "ServerError",
+    "SessionClosedError",
+    "ShareOfAge",
+    "StatusSource",
+    "SubmissionUnknownError",
+    "TaskError",
+    "TaskFailedError",
+    "TaskKind",
+    "TaskPaymentRequiredError",
+    "TaskRef",
+    "TaskState",
+    "TaskStatus",
+    "TaskTimeoutError",
+    "TaskWatcher",
+    "TextToVoiceResult",
+    "Transition",
+    "UnexpectedRedirectError",
+    "ValidationError",
+    "ValidationIssue",
+    "WatchedTask",
+    "WatcherClosedError",
+    "WatcherStats",
+    "__version__",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

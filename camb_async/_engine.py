@@ -1,0 +1,329 @@
+"""The engine of a watcher: runs agenda, pollers and trackers over a source.
+
+The path of one poll runs downwards through this module: ``_tick`` finds a task
+due and pushes it to the pollers; ``_poll`` asks the source; ``_take_in`` tells the
+tracker; ``_perform`` reports the transition, and puts the task back into the
+agenda or ends its watch.
+
+A watch is wanted by the iterator (it is *listed*) and by waiters, each until a
+deadline of their own. It ends when the task does, or when nobody wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from datetime import UTC, datetime
+from math import inf
+from random import Random
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ._agenda import Agenda
+from ._outbox import Outbox
+from ._pollers import Pollers
+from ._tracking import SESSION_WIDE, Rules, Step, deadline_error
+from ._watch import Phase, StatusSource, Waiter, Watch
+from .errors import APIConnectionError
+from .models import TaskRef, TaskState, TaskStatus, Transition, WatcherStats
+
+
+logger = logging.getLogger("camb_async")
+
+#: Seconds past a deadline that the last poll may take.
+LAST_POLL_PATIENCE = 2.0
+#: Changes of one task that may wait to be read; further ones are merged.
+UNREAD_MAX = 64
+
+_LAGS_KEPT = 1024
+
+
+class Engine:
+    """Polls the tasks it is given from ``start`` to ``stop``, in one event loop."""
+
+    def __init__(
+        self, source: StatusSource, rules: Rules, group: TaskGroup, pollers: int
+    ) -> None:
+        self.watches: Final[dict[TaskRef, Watch]] = {}
+        self.outbox: Final = Outbox()
+        self.listed = 0
+        self._source = source
+        self._rules = rules
+        self._loop = asyncio.get_running_loop()
+        self._pollers = Pollers(group, pollers, self._poll)
+        self._random = Random()  # noqa: S311 - jitter, not secrets
+        self._polls: Agenda[Watch] = Agenda()
+        self._stops: Agenda[Watch] = Agenda()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf
+        self._in_flight = 0
+        self._polled = 0
+        self._polls_failed = 0
+        self._reported = 0
+        self._finished: Counter[TaskStatus] = Counter()
+        self._lags: deque[float] = deque(maxlen=_LAGS_KEPT)
+
+    # How a watch begins, and who wants it.
+
+    def enlist(
+        self,
+        task: TaskRef,
+        context: Any,
+        seconds: float | None,
+        started_at: datetime | None,
+    ) -> None:
+        """Watch a task for the iterator, unless that is done already."""
+        watch = self.watches.get(task)
+        if watch is not None and watch.listed:
+            return
+        now = self._loop.time()
+        if watch is None:
+            watch = self._begin(task, now, started_at)
+        watch.listed = True
+        watch.told = None
+        watch.context = context
+        watch.added_at = now
+        watch.deadline_at = now + (inf if seconds is None else seconds)
+        self.listed += 1
+        self._place_stop(watch)
+        self._report(watch.change(now, datetime.now(UTC)))
+
+    def unlist(self, watch: Watch) -> None:
+        """Stop reporting a task to the iterator."""
+        watch.listed = False
+        self.listed -= 1
+        self._stop_if_unwanted(watch)
+
+    def add_waiter(self, task: TaskRef, seconds: float | None) -> Waiter:
+        """Watch a task for somebody who will look at the waiter's future."""
+        now = self._loop.time()
+        watch = self.watches.get(task)
+        if watch is None:
+            watch = self._begin(task, now, None)
+        deadline_at = now + (inf if seconds is None else seconds)
+        waiter = Waiter(self._loop.create_future(), now, deadline_at)
+        watch.waiters = (*watch.waiters, waiter)
+        self._place_stop(watch)
+        return waiter
+
+    def remove_waiter(self, task: TaskRef, waiter: Waiter) -> None:
+        """Let a waiter go, whether it was settled or not."""
+        watch = self.watches.get(task)
+        if watch is not None and waiter in watch.waiters:
+            watch.waiters = tuple(w for w in watch.waiters if w is not waiter)
+            self._stop_if_unwanted(watch)
+
+    def poll_now(self, watch: Watch) -> None:
+        """Make a task due at once, unless it is being polled or about to be."""
+        if watch.phase is Phase.WAITING:
+            self._polls.remove(watch, watch.poll_slot)
+            self._make_ready(watch, self._loop.time())
+
+    def now(self) -> float:
+        """Return the engine's clock, in seconds."""
+        return self._loop.time()
+
+    def stop(self, error: Exception) -> None:
+        """End all watches; waiters get the error, the iterator nothing more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        for watch in list(self.watches.values()):
+            self._end(watch, error)
+        self.listed = 0
+        self.outbox.wake_all()
+
+    def stats(self) -> WatcherStats:
+        """Return the counts of what is going on and has been done."""
+        lags = sorted(self._lags)
+        return WatcherStats(
+            watching=len(self.watches),
+            in_flight=self._in_flight,
+            failing=sum(watch.failures > 0 for watch in self.watches.values()),
+            polls=self._polled,
+            failed_polls=self._polls_failed,
+            transitions=self._reported,
+            finished=dict(self._finished),
+            lag_p99=lags[len(lags) * 99 // 100] if lags else 0.0,
+        )
+
+    def _begin(self, task: TaskRef, now: float, started_at: datetime | None) -> Watch:
+        began = started_at or task.created_at
+        age = 0.0
+        if began is not None:
+            age = max(0.0, (datetime.now(UTC) - began).total_seconds())
+        watch = Watch(task, now - age, began is not None, entry=age, added_at=now)
+        self.watches[task] = watch
+        first = self._rules.schedule.next_delay(task, 0.0, age_known=watch.age_known)
+        if watch.age_known:
+            self._place_poll(watch, max(now, watch.began_at + first))
+        elif self._pollers.busy:
+            # Many at once: spread, so that they do not come in step for ever.
+            self._place_poll(watch, now + self._random.random() * first)
+        else:
+            self._make_ready(watch, now)
+        return watch
+
+    # The path of one poll.
+
+    def _tick(self) -> None:
+        now = max(self._alarm_at, self._loop.time())
+        self._alarm = None
+        self._alarm_at = inf
+        for watch in self._stops.pop_due(now):
+            watch.stop_slot = None
+            self._expire(watch, now - LAST_POLL_PATIENCE)
+        for watch in self._polls.pop_due(now):
+            self._make_ready(watch, watch.due)
+        for agenda in (self._polls, self._stops):
+            due = agenda.next_due()
+            if due is not None:
+                self._wake_by(due)
+
+    def _make_ready(self, watch: Watch, due: float) -> None:
+        watch.phase = Phase.READY
+        watch.due = due
+        self._pollers.push(watch)
+
+    async def _poll(self, watch: Watch) -> None:
+        if watch.phase is not Phase.READY:
+            return
+        watch.phase = Phase.POLLING
+        asked = self._loop.time()
+        self._lags.append(asked - watch.due)
+        self._in_flight += 1
+        try:
+            outcome = await self._ask(watch.task)
+        finally:
+            self._in_flight -= 1
+        # The watch may have ended meanwhile: its deadline, a discard.
+        if watch.phase is Phase.POLLING:
+            self._take_in(watch, outcome, asked)
+
+    async def _ask(self, task: TaskRef) -> TaskState | Exception:
+        try:
+            return await self._source.poll(task)
+        except Exception as error:  # noqa: BLE001 - a source may raise anything
+            return error
+        except asyncio.CancelledError:
+            if anyio.current_effective_deadline() == -inf:
+                raise
+            # Nobody cancelled this poller: the source let a cancellation of its
+            # own escape, which is its fault and no reason to stop.
+            return APIConnectionError("The source cancelled the poll by itself.")
+
+    def _take_in(
+        self, watch: Watch, outcome: TaskState | Exception, asked: float
+    ) -> None:
+        now, at = self._loop.time(), datetime.now(UTC)
+        failures = watch.failures
+        self._polled += 1
+        if isinstance(outcome, Exception):
+            self._polls_failed += 1
+            unit = self._random.random()
+            step = watch.missed(outcome, self._rules, now=now, at=at, unit=unit)
+            if failures == 0 and not watch.over:
+                logger.warning("Polling %s fails, and goes on: %s", watch.task, outcome)
+        else:
+            muted = self.outbox.unread(watch.task) >= UNREAD_MAX
+            step = watch.saw(
+                outcome, self._rules, asked=asked, now=now, at=at, muted=muted
+            )
+            if failures:
+                logger.info("Polling %s works after %d tries", watch.task, failures)
+        self._perform(watch, step, asked, now)
+
+    def _perform(self, watch: Watch, step: Step, asked: float, now: float) -> None:
+        self._report(step.transition)
+        if step.delay is None:
+            self._end(watch, watch.outcome)
+            if isinstance(watch.error, SESSION_WIDE):
+                self._end_all(watch.error)
+            return
+        if asked >= watch.stop_at:
+            self._expire(watch, asked)
+        if watch.phase is Phase.POLLING:
+            self._place_poll(watch, min(now + step.delay, watch.stop_at))
+
+    def _report(self, transition: Transition | None) -> None:
+        if transition is None:
+            return
+        logger.info("%s is %s", transition.task, transition.status)
+        self._reported += 1
+        self.outbox.put(transition)
+        if transition.is_final:
+            self._finished[transition.status or TaskStatus.UNKNOWN] += 1
+            self.listed -= 1
+            if not self.listed:
+                self.outbox.wake_all()
+
+    # Places in the agendas.
+
+    def _place_poll(self, watch: Watch, due: float) -> None:
+        watch.phase = Phase.WAITING
+        watch.due = due
+        watch.poll_slot = self._polls.put(watch, due)
+        self._wake_by(self._polls.time_of(watch.poll_slot))
+
+    def _place_stop(self, watch: Watch) -> None:
+        if watch.stop_slot is not None:
+            self._stops.remove(watch, watch.stop_slot)
+            watch.stop_slot = None
+        stop_at = watch.stop_at
+        if stop_at < inf:
+            watch.stop_slot = self._stops.put(watch, stop_at + LAST_POLL_PATIENCE)
+            self._wake_by(self._stops.time_of(watch.stop_slot))
+        if watch.phase is Phase.WAITING and stop_at < watch.due:
+            self._polls.remove(watch, watch.poll_slot)
+            self._place_poll(watch, stop_at)
+
+    def _wake_by(self, when: float) -> None:
+        if when < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = when
+            self._alarm = self._loop.call_at(when, self._tick)
+
+    # How a watch ends.
+
+    def _expire(self, watch: Watch, until: float) -> None:
+        """Let those go whose deadline has come; the others wait on."""
+        now = self._loop.time()
+        if watch.listed and watch.deadline_at <= until:
+            self._report(watch.give_up(self._rules, now, datetime.now(UTC)))
+        late = [waiter for waiter in watch.waiters if waiter.deadline_at <= until]
+        for waiter in late:
+            elapsed = now - waiter.since
+            waiter.settle(deadline_error(watch.task, watch.state, elapsed, watch.error))
+        watch.waiters = tuple(w for w in watch.waiters if w not in late)
+        self._stop_if_unwanted(watch)
+
+    def _stop_if_unwanted(self, watch: Watch) -> None:
+        if watch.wanted:
+            self._place_stop(watch)
+        else:
+            self._forget(watch)
+
+    def _end_all(self, error: Exception) -> None:
+        now, at = self._loop.time(), datetime.now(UTC)
+        for watch in list(self.watches.values()):
+            self._report(watch.refuse(error, now, at))
+            self._end(watch, error)
+
+    def _end(self, watch: Watch, outcome: TaskState | Exception) -> None:
+        for waiter in watch.waiters:
+            waiter.settle(outcome)
+        watch.waiters = ()
+        self._forget(watch)
+
+    def _forget(self, watch: Watch) -> None:
+        if watch.phase is Phase.WAITING:
+            self._polls.remove(watch, watch.poll_slot)
+        if watch.stop_slot is not None:
+            self._stops.remove(watch, watch.stop_slot)
+            watch.stop_slot = None
+        watch.phase = Phase.GONE
+        del self.watches[watch.task]

@@ -1,0 +1,88 @@
+"""Hold requests back until the pacer lets them leave, first come first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from copy import copy
+
+from ._pacing import Pacer
+from .errors import CambError
+from .policies import Limits
+
+
+class Limiter:
+    """The queue at the session's door. Belongs to the loop it is made in."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.pacer = Pacer(limits)
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def acquire(self) -> None:
+        """Wait until a request may leave. Each must be followed by ``release``.
+
+        Raises:
+            CambError: whatever ``refuse_all`` was called with meanwhile.
+        """
+        now = self._loop.time()
+        if not self._queue and self.pacer.delay(now) == 0.0:
+            self.pacer.leave(now)
+            return
+        turn = self._loop.create_future()
+        self._queue.append(turn)
+        self._pump()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.pacer.take_back()
+                self._pump()
+            raise
+
+    def release(self) -> None:
+        """Give the slot back."""
+        self.pacer.back()
+        if self._queue:
+            self._pump()
+
+    def now(self) -> float:
+        """Return the loop's clock, in seconds."""
+        return self._loop.time()
+
+    def refuse_all(self, error: CambError) -> None:
+        """Fail everything that is waiting to leave."""
+        queue, self._queue = self._queue, deque()
+        for turn in queue:
+            if not turn.done():
+                turn.set_exception(copy(error))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _pump(self) -> None:
+        while self._queue:
+            if self._queue[0].done():
+                self._queue.popleft()
+                continue
+            now = self._loop.time()
+            delay = self.pacer.delay(now, len(self._queue))
+            if delay is None:
+                return
+            if delay > 0.0:
+                self._pump_after(now + delay)
+                return
+            self.pacer.leave(now)
+            self._queue.popleft().set_result(None)
+
+    def _pump_after(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._pump()

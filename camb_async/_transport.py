@@ -1,0 +1,166 @@
+"""The only module that talks HTTP: send one request, get one whole answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from ._limiter import Limiter
+from ._refusals import Reply, excerpt, retry_after
+from ._wire import BODY_MAX
+from .errors import (
+    APIConnectionError,
+    APITimeoutError,
+    CambError,
+    InvalidResponseError,
+    SessionClosedError,
+)
+
+
+# The timeout is ours: aiohttp's counts the wait for a slot, and costs more.
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
+_SLOW_DOWN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+def own_session() -> aiohttp.ClientSession:
+    """Return a client session that keeps no cookies and reads no environment."""
+    return aiohttp.ClientSession(
+        # The limiter counts connections; servers close idle ones after 60 to 75 s.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=_NO_TIMEOUT,
+    )
+
+
+class Transport:
+    """Sends requests within the limits and reads answers within the caps.
+
+    It belongs to the event loop that it is made in, and never follows a redirect.
+    """
+
+    def __init__(
+        self,
+        client_session: aiohttp.ClientSession,
+        limiter: Limiter,
+        request_timeout: float,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._client_session = client_session
+        self._limiter = limiter
+        self._request_timeout = request_timeout
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+    ) -> Reply:
+        """Return the server's answer, whatever its status.
+
+        Raises:
+            APIConnectionError: none came; ``request_sent`` tells whether the
+                request may have reached the server.
+            InvalidResponseError: what came is not HTTP, was cut, or is too large.
+            SessionClosedError: the session was closed meanwhile.
+        """
+        await self._limiter.acquire()
+        try:
+            # The timeout starts here, after the slot was had.
+            async with asyncio.timeout(self._request_timeout):
+                reply = await self._exchange(method, url, headers, body)
+        except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
+            failure = self._failure(error)
+        else:
+            self._heed(reply)
+            return reply
+        finally:
+            self._limiter.release()
+        # Raised here and not in the handler: what aiohttp was doing, with the
+        # key among its local variables, must not hang on to the error.
+        raise failure
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
+    ) -> Reply:
+        async with self._client_session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=_NO_TIMEOUT,
+        ) as response:
+            content = response.content
+            data = await content.readany()
+            while chunk := await content.readany():
+                data += chunk
+                if len(data) > BODY_MAX:
+                    response.close()
+                    raise _too_large(response.status, data)
+            return Reply(response.status, response.headers, data)
+
+    def _heed(self, reply: Reply) -> None:
+        """Slow the whole session down if the server asks for it."""
+        pacer = self._limiter.pacer
+        if reply.status in _SLOW_DOWN:
+            pacer.refused(self.loop.time(), retry_after(reply.headers))
+        else:
+            pacer.answered()
+
+    def _failure(self, error: Exception) -> CambError:
+        """Return our error for one of aiohttp's."""
+        failure: CambError
+        if isinstance(error, CambError):
+            return error
+        if isinstance(error, TimeoutError):
+            failure = APITimeoutError(
+                f"No answer within {self._request_timeout:g} s. The service may be "
+                "slow: try again, or raise request_timeout."
+            )
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            failure = APIConnectionError(
+                f"No connection to the API: {error}. Check the network and the base "
+                "URL, then try again.",
+                request_sent=False,
+            )
+        elif isinstance(error, aiohttp.ClientPayloadError):
+            failure = InvalidResponseError("The answer was cut short. Try again.")
+        elif isinstance(error, aiohttp.ClientResponseError):
+            # The parser makes up a status, usually 400, that nobody sent.
+            failure = InvalidResponseError(
+                "What the server sent is not HTTP (is something else in between?): "
+                f"{error.message[:100]}"
+            )
+        elif isinstance(error, RuntimeError) and self._client_session.closed:
+            failure = SessionClosedError("The session was closed meanwhile.")
+        else:
+            failure = APIConnectionError(
+                f"The connection broke before an answer came ({type(error).__name__}: "
+                f"{str(error)[:100]}). Try again."
+            )
+        failure.__cause__ = _bare(error)
+        return failure
+
+
+def _bare(error: Exception) -> Exception | None:
+    """Return the error as a cause that can hold no key: no frames, no request."""
+    if isinstance(error, TimeoutError | aiohttp.ClientResponseError):
+        return None
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _too_large(status: int, data: bytes) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"The API answered {status} with more than {BODY_MAX} bytes, the most that is "
+        "read. Is it the API?",
+        status_code=status,
+        body_excerpt=excerpt(data),
+    )

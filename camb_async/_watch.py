@@ -1,0 +1,80 @@
+"""What a watch is made of: whom to ask, who is waiting, where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from math import inf
+from typing import Protocol
+
+import attrs
+
+from ._tracking import Tracker
+from .models import TaskRef, TaskState
+
+
+class StatusSource(Protocol):
+    """Where a watcher learns a task's status: a CambSession, or a fake in tests.
+
+    A source may also have the attributes ``limits`` (Limits) and ``retry``
+    (RetryPolicy); its watchers take their concurrency and back-off from them.
+    """
+
+    async def poll(self, task: TaskRef, /) -> TaskState:
+        """Ask once for the status of one task.
+
+        Returns:
+            What the answer said.
+
+        Raises:
+            CambError: there was no usable answer; the watcher decides what that
+                means for the watch.
+        """
+        ...
+
+
+class Phase(Enum):
+    """Where a watch is; only in the first of these is it in the agenda of polls."""
+
+    WAITING = auto()
+    READY = auto()
+    POLLING = auto()
+    GONE = auto()
+
+
+@attrs.frozen(eq=False)
+class Waiter:
+    """Somebody in ``wait``: the future to settle, since when, and until when."""
+
+    future: asyncio.Future[TaskState | Exception]
+    since: float
+    deadline_at: float
+
+    def settle(self, outcome: TaskState | Exception) -> None:
+        """Hand over the outcome, unless the waiter was cancelled just now."""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Watch(Tracker):
+    """A tracker with its place in the engine's queues."""
+
+    phase: Phase = Phase.GONE
+    due: float = 0.0
+    poll_slot: int = 0
+    stop_slot: int | None = None
+    waiters: tuple[Waiter, ...] = ()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still wants to know."""
+        return self.listed or bool(self.waiters)
+
+    @property
+    def stop_at(self) -> float:
+        """When the first of those who want to know gives up."""
+        stop_at = self.deadline_at if self.listed else inf
+        for waiter in self.waiters:
+            stop_at = min(stop_at, waiter.deadline_at)
+        return stop_at

@@ -1,0 +1,351 @@
+"""The session: one key, one budget of requests, the endpoints as methods."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from random import Random
+from types import MappingProxyType, TracebackType
+from typing import Final, Self, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from ._limiter import Limiter
+from ._refusals import Reply, error_from
+from ._settings import ApiKey, KeyRing, read_base_url
+from ._transport import Transport, own_session
+from ._wire import StatusReader, read_previews, read_task_id
+from .errors import (
+    APIConnectionError,
+    CambError,
+    InvalidResponseError,
+    InvalidTaskIdError,
+    ServerError,
+    SessionClosedError,
+    SubmissionUnknownError,
+)
+from .kinds import PATHS, TaskKind
+from .models import TaskRef, TaskState, TextToVoiceResult
+from .policies import Limits, RetryPolicy
+from .schedules import PollSchedule
+from .watcher import TaskWatcher
+
+
+# Below these, the documentation says, a description is not processed successfully.
+DESCRIPTION_WORDS_MIN = 18
+DESCRIPTION_LENGTH_MIN = 100
+
+_CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
+_RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
+
+_ReadT = TypeVar("_ReadT")
+
+
+class CambSession:
+    """A session with the Camb.ai task API. Use it as ``async with``.
+
+    Args:
+        api_key: the key, or a callable (plain or async) that returns it and is
+            asked again when the service refuses the key; ``$CAMB_API_KEY`` by
+            default. It is sent to the base URL's origin and nowhere else.
+        base_url: where the API is; ``$CAMB_BASE_URL`` by default, else the
+            service itself. Plain http is accepted for loopback hosts only.
+        client_session: an aiohttp session to borrow; it is not closed.
+        limits: what is sent at the most, over all watchers and calls.
+        retry: how failed reads are made again.
+        request_timeout: seconds for one request, from when it may leave.
+
+    Raises:
+        ConfigurationError: no key, a key that cannot be a header, or a base URL
+            that cannot be used. The value is never shown.
+    """
+
+    def __init__(
+        self,
+        api_key: ApiKey | None = None,
+        *,
+        base_url: str | None = None,
+        client_session: aiohttp.ClientSession | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        request_timeout: float = 30.0,
+    ) -> None:
+        self.limits: Final = limits or Limits()
+        self.retry: Final = retry or RetryPolicy()
+        self.base_url: Final = read_base_url(base_url)
+        if not request_timeout > 0:
+            message = f"request_timeout must be above 0, not {request_timeout!r}"
+            raise ValueError(message)
+        self._keys: Final = KeyRing(api_key)
+        self._request_timeout: Final = request_timeout
+        self._borrowed: Final = client_session
+        self._owned: aiohttp.ClientSession | None = None
+        self._limiter: Limiter
+        self._transport: Transport | None = None
+        self._statuses: Final = StatusReader()
+        self._status_prefixes: Final = _status_prefixes(self.base_url)
+        self._random: Final = Random()  # noqa: S311 - jitter, not secrets
+
+    def __repr__(self) -> str:
+        state = "closed" if self._transport is None else "open"
+        return f"<CambSession {state}, {self.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        if self._transport is not None:
+            message = "The session is open already: enter it once, then share it."
+            raise SessionClosedError(message)
+        self._limiter = Limiter(self.limits)
+        session = self._borrowed
+        if session is None:
+            session = self._owned = own_session()
+        self._transport = Transport(session, self._limiter, self._request_timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transport = None
+        self._limiter.refuse_all(SessionClosedError("The session was closed."))
+        if self._owned is not None:
+            owned, self._owned = self._owned, None
+            await owned.close()
+
+    async def poll(self, task: TaskRef | str) -> TaskState:
+        """Ask once for the status of a task. This is what a watcher calls.
+
+        Returns:
+            What the answer said, whatever the status.
+
+        Raises:
+            InvalidTaskIdError: it is not a task id; nothing was sent.
+            APIConnectionError: no answer came.
+            InvalidResponseError: the answer is not what the API promises.
+            UnexpectedRedirectError: the answer is a redirect.
+            APIStatusError: the answer is an HTTP error.
+            SessionClosedError: the session is not open in this event loop.
+        """
+        url = self._status_url(TaskRef.of(task))
+        return self._statuses.read(await self._send("GET", url))
+
+    async def get_task_status(self, task: TaskRef | str) -> TaskState:
+        """Return the status of a task, trying again if the read fails.
+
+        At most ``retry.attempts`` requests are made, with exponential back-off
+        and at least as far apart as the server asks for.
+
+        Returns:
+            What the answer said, whatever the status.
+
+        Raises:
+            CambError: as ``poll``, from the last try. A server that asks to wait
+                longer than ``retry.backoff_max`` ends it at once; the error's
+                ``retry_after`` tells how long.
+        """
+        return await self._read(self._status_url(TaskRef.of(task)), self._statuses.read)
+
+    async def wait(
+        self,
+        task: TaskRef | str,
+        *,
+        deadline: float | None = 3600.0,
+        schedule: PollSchedule | None = None,
+    ) -> TaskState:
+        """Wait until a task has succeeded.
+
+        For more than a few tasks at once a TaskWatcher costs less.
+
+        Args:
+            task: a TaskRef, or the id of a text-to-voice task.
+            deadline: seconds to wait at the most; None for no limit.
+            schedule: when to poll; ShareOfAge by default.
+
+        Returns:
+            The state with status SUCCESS.
+
+        Raises:
+            TaskError: the service ended the task without a result.
+            DeadlineExceededError: the deadline passed; the task goes on remotely.
+            APIStatusError: the API refused to tell (401, 402, 403, 404, 422).
+            InvalidTaskIdError: it is not a task id; nothing was sent.
+            SessionClosedError: the session is not open in this event loop.
+        """
+        ref = TaskRef.of(task)
+        self._open_transport()
+        async with TaskWatcher(self, schedule=schedule, deadline=deadline) as watcher:
+            return await watcher.wait(ref)
+
+    def watch(
+        self,
+        tasks: Iterable[TaskRef | str] = (),
+        *,
+        schedule: PollSchedule | None = None,
+        deadline: float | None = 3600.0,
+        keep_open: bool = False,
+    ) -> TaskWatcher:
+        """Return a TaskWatcher over this session; the arguments are its own.
+
+        Raises:
+            InvalidTaskIdError: one of the tasks is not a task id.
+        """
+        return TaskWatcher(
+            self, tasks, schedule=schedule, deadline=deadline, keep_open=keep_open
+        )
+
+    async def create_text_to_voice(
+        self,
+        *,
+        text: str,
+        voice_description: str,
+        project_name: str | None = None,
+        project_description: str | None = None,
+        folder_id: int | None = None,
+    ) -> TaskRef:
+        """Ask for a voice that fits a description.
+
+        The request is sent once. It is never repeated by itself, because the
+        service knows no idempotency key and a second task would be billed.
+
+        Args:
+            text: what the previews say.
+            voice_description: what the voice is like; the documentation asks for
+                at least 18 words and 100 characters (shorter ones give a warning).
+            project_name: what the run is called in the studio.
+            project_description: a note to it.
+            folder_id: the studio folder to put it into.
+
+        Returns:
+            The task, with ``created_at`` set.
+
+        Raises:
+            SubmissionUnknownError: it was sent and no usable answer came: the
+                task may exist.
+            APIConnectionError: no connection was made; it may be tried again.
+            APIStatusError: the service refused it. After a 5xx the task may exist
+                nevertheless; the error has a note that says so.
+            UnexpectedRedirectError: the answer is a redirect.
+            SessionClosedError: the session is not open in this event loop.
+        """
+        _warn_if_short(voice_description)
+        fields = {
+            "text": text,
+            "voice_description": voice_description,
+            "project_name": project_name,
+            "project_description": project_description,
+            "folder_id": folder_id,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        url = URL(self.base_url + _CREATE_PATH, encoded=True)
+        try:
+            reply = await self._send("POST", url, json.dumps(given).encode())
+            return TaskRef(read_task_id(reply), created_at=datetime.now(UTC))
+        except ServerError as error:
+            error.add_note("The task may have been created nevertheless.")
+            raise
+        except (APIConnectionError, InvalidResponseError, InvalidTaskIdError) as error:
+            if isinstance(error, APIConnectionError) and not error.request_sent:
+                raise
+            message = (
+                "The create call was sent and no usable answer came, so the task may "
+                f"exist: look in the studio before sending it again. ({error})"
+            )
+            raise SubmissionUnknownError(message) from error
+
+    async def get_text_to_voice_result(self, run_id: int) -> TextToVoiceResult:
+        """Return the preview links of a finished run, trying again if that fails.
+
+        Args:
+            run_id: the ``run_id`` of a task that succeeded (not its task id).
+
+        Returns:
+            The links, in the service's order; there may be none.
+
+        Raises:
+            CambError: as ``get_task_status``.
+            ValueError: the run id is not a whole number of at least 0.
+        """
+        if isinstance(run_id, bool) or not isinstance(run_id, int) or run_id < 0:
+            message = (
+                f"run_id must be a whole number of at least 0, not {run_id!r}: it "
+                "comes with SUCCESS, as the run_id of the state"
+            )
+            raise ValueError(message)
+        path = _RESULT_PATH.format(run_id=run_id)
+        return await self._read(
+            URL(self.base_url + path, encoded=True),
+            lambda reply: read_previews(reply, run_id),
+        )
+
+    def _status_url(self, task: TaskRef) -> URL:
+        return URL(self._status_prefixes[task.kind] + task.task_id, encoded=True)
+
+    async def _read(self, url: URL, parse: Callable[[Reply], _ReadT]) -> _ReadT:
+        for attempt in itertools.count(1):
+            try:
+                return parse(await self._send("GET", url))
+            except CambError as error:
+                asked_for: float = getattr(error, "retry_after", None) or 0.0
+                last = attempt >= self.retry.attempts
+                if last or not error.retryable or asked_for > self.retry.backoff_max:
+                    if attempt > 1:
+                        error.add_note(f"This was try {attempt}.")
+                    raise
+            backoff = self.retry.backoff(attempt, self._random.random())
+            await asyncio.sleep(max(backoff, asked_for))
+        raise AssertionError  # pragma: no cover - count() has no end
+
+    async def _send(self, method: str, url: URL, body: bytes | None = None) -> Reply:
+        transport = self._open_transport()
+        credentials = self._keys.credentials or await self._keys.obtain()
+        reply = await transport.send(method, url, credentials.headers, body)
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            # A request that was refused did nothing, so even a create may be
+            # sent once more if there is another key by now.
+            renewed = await self._keys.renew(credentials)
+            if renewed is None:
+                self._limiter.refuse_all(error_from(credentials.redact(reply)))
+            else:
+                credentials = renewed
+                reply = await transport.send(method, url, credentials.headers, body)
+        return credentials.redact(reply)
+
+    def _open_transport(self) -> Transport:
+        transport = self._transport
+        if transport is None:
+            message = (
+                "The session is not open: use it as "
+                "`async with CambSession() as camb:`, inside the block."
+            )
+            raise SessionClosedError(message)
+        if transport.loop is not asyncio.get_running_loop():
+            message = "The session was opened in another event loop: open one in this."
+            raise SessionClosedError(message)
+        return transport
+
+
+def _status_prefixes(base_url: str) -> Mapping[TaskKind, str]:
+    return MappingProxyType(
+        {
+            kind: base_url + paths.status.removesuffix("{task_id}")
+            for kind, paths in PATHS.items()
+        }
+    )
+
+
+def _warn_if_short(description: str) -> None:
+    words, length = len(description.split()), len(description)
+    if words < DESCRIPTION_WORDS_MIN or length < DESCRIPTION_LENGTH_MIN:
+        warnings.warn(
+            f"The voice description has {words} words and {length} characters; the "
+            f"documentation asks for at least {DESCRIPTION_WORDS_MIN} and "
+            f"{DESCRIPTION_LENGTH_MIN}, else the voice may not be made.",
+            stacklevel=3,
+        )
