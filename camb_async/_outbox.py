@@ -58,7 +58,7 @@ class Outbox:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if turn in self._readers:
                 self._readers.remove(turn)
             elif self._unread:
                 # This reader was woken for a transition that it will not take.

@@ -20,6 +20,8 @@ from .policies import Limits
 SAVED_UP = 0.1
 #: Seconds; a server may not silence the whole session for longer than this.
 PAUSE_MAX = 60.0
+#: Requests a second that no server minds.
+TRICKLE = 10.0
 
 _SLOWER = 0.9
 _FASTER = 1.02
@@ -45,8 +47,8 @@ class Pacer:
         if self._share >= 1.0:
             return self.limits.max_rate
         # Without a configured rate, slowing down starts from the rate that was
-        # being sent when the server first complained.
-        return self._share * (self.limits.max_rate or max(1.0, self._observed))
+        # being sent when the server complained; a trickle needs no slowing down.
+        return self._share * (self.limits.max_rate or max(TRICKLE, self._observed))
 
     def delay(self, now: float, wanted: int = 1) -> float | None:
         """Return the seconds until a request may leave; None: a slot must come free.

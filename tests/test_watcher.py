@@ -580,7 +580,7 @@ def test_a_reader_cancelled_as_it_is_woken_passes_the_turn_on() -> None:
             loop = asyncio.get_running_loop()
 
             def cancel_just_after(_task: TaskRef) -> None:
-                loop.call_soon(loop.call_soon, first.cancel)
+                loop.call_soon(lambda: loop.call_soon(first.cancel))
 
             source.on_poll = cancel_just_after
             with contextlib.suppress(asyncio.CancelledError):
@@ -591,6 +591,20 @@ def test_a_reader_cancelled_as_it_is_woken_passes_the_turn_on() -> None:
             return first.result()
 
     assert run(main()).succeeded
+
+
+def test_a_reader_may_be_cancelled_as_the_block_is_left() -> None:
+    """The cancelled reader is cancelled, and nothing else happens."""
+
+    async def main() -> bool:
+        async with TaskWatcher(FakeStatusSource(), keep_open=True) as watcher:
+            reader = asyncio.ensure_future(read_all(watcher))
+            await asyncio.sleep(1)
+            reader.cancel()
+        await asyncio.wait([reader])
+        return reader.cancelled()
+
+    assert run(main())
 
 
 def test_the_first_polls_of_many_are_spread_over_one_interval() -> None:

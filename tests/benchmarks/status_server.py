@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 _BODY = b'{"status":"PENDING","run_id":null}'
@@ -38,7 +38,7 @@ async def _serve() -> None:
 
 
 @contextlib.contextmanager
-def status_server() -> Iterator[str]:
+def status_server() -> Generator[str]:
     """Run the server; yields its base URL and stops it at the end."""
     with subprocess.Popen(  # noqa: S603 - this very file
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE

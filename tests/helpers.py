@@ -1,0 +1,47 @@
+"""What the tests on real sockets share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+from camb_async import CambSession, Limits, RetryPolicy
+from camb_async.simulator import Simulator
+
+
+ResultT = TypeVar("ResultT")
+
+#: Back-off short enough for tests, long enough to be seen.
+QUICK = RetryPolicy(backoff_initial=0.01, backoff_max=0.05, not_found_grace=0.3)
+FREE = Limits(max_in_flight=100, max_rate=None)
+
+
+def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run a coroutine and check that it leaves no task behind."""
+
+    async def checked() -> ResultT:
+        result = await main
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+        return result
+
+    return asyncio.run(checked())
+
+
+@contextlib.asynccontextmanager
+async def served(
+    scenario: str | None = None, *, speed: float = 1.0, **options: Any
+) -> AsyncGenerator[tuple[Simulator, CambSession]]:
+    """Run a simulator and a session with it."""
+    options.setdefault("retry", QUICK)
+    options.setdefault("limits", FREE)
+    async with (
+        Simulator(scenario, speed=speed) as simulator,
+        CambSession(
+            simulator.api_key, base_url=simulator.base_url, **options
+        ) as session,
+    ):
+        yield simulator, session

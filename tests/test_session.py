@@ -1,0 +1,800 @@
+"""The session and its transport, on real sockets against the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from camb_async import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    CambError,
+    CambSession,
+    ConfigurationError,
+    DeadlineExceededError,
+    FixedInterval,
+    InvalidResponseError,
+    InvalidTaskIdError,
+    Limits,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    SessionClosedError,
+    SubmissionUnknownError,
+    TaskFailedError,
+    TaskKind,
+    TaskRef,
+    TaskStatus,
+    UnexpectedRedirectError,
+    ValidationError,
+)
+from camb_async.simulator import Fault, Simulator
+
+from .helpers import FREE, QUICK, run, served
+
+
+SOON = FixedInterval(0.02)
+DESCRIPTION = (
+    "A calm woman in her forties with a light accent, unhurried and clear, sounding "
+    "reassuring and a little amused, recorded close to the microphone."
+)
+
+
+def test_the_whole_flow_of_a_voice() -> None:
+    """Create, wait, fetch the result: all on one session."""
+
+    async def main() -> None:
+        async with served(speed=20) as (simulator, camb):
+            task = await camb.create_text_to_voice(
+                text="Hello.", voice_description=DESCRIPTION, folder_id=3
+            )
+            state = await camb.wait(task)
+            assert state.run_id is not None
+            result = await camb.get_text_to_voice_result(state.run_id)
+            assert state.run_id == result.run_id
+            assert 2 == len(result.previews)
+            assert task.created_at is not None
+            sent = simulator.requests[0].body
+            assert b'"folder_id": 3' in sent
+            assert b"project_name" not in sent
+
+    run(main())
+
+
+FAULTS: list[tuple[str, type[CambError]]] = [
+    ("reset_mid_body", InvalidResponseError),
+    ("truncate_content_length", InvalidResponseError),
+    ("truncate_chunked", InvalidResponseError),
+    ("garbage", InvalidResponseError),
+    ("500", ServerError),
+    ("500_html", ServerError),
+    ("502_html", ServerError),
+    ("503", ServerError),
+    ("504_html", ServerError),
+    ("429_no_header", RateLimitError),
+    ("408", APIStatusError),
+    ("html_200", InvalidResponseError),
+    ("204", InvalidResponseError),
+    ("bad_json", InvalidResponseError),
+    ("bad_utf8", InvalidResponseError),
+    ("deep_json", InvalidResponseError),
+    ("huge_int", InvalidResponseError),
+    ("nan", InvalidResponseError),
+    ("dup_keys", InvalidResponseError),
+    ("empty_object", InvalidResponseError),
+    ("null_status", InvalidResponseError),
+    ("gzip_bomb", InvalidResponseError),
+    ("huge_body", InvalidResponseError),
+]
+
+
+@pytest.mark.parametrize(("fault", "error_class"), FAULTS, ids=[n for n, _ in FAULTS])
+def test_a_transient_fault_is_one_failed_poll_and_a_retried_read(
+    fault: str, error_class: type[CambError]
+) -> None:
+    """``poll`` tells what it was; ``get_task_status`` and ``wait`` ride it out."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(
+                answers=[fault, fault, "PENDING", fault, "SUCCESS"]
+            )
+            with pytest.raises(error_class) as caught:
+                await camb.poll(task)
+            assert type(caught.value) is error_class or fault == "408"
+            assert caught.value.retryable
+            state = await camb.get_task_status(task)
+            assert TaskStatus.PENDING is state.status
+            assert (await camb.wait(task, schedule=SOON)).run_id is not None
+
+    run(main())
+
+
+def test_a_connection_reset_is_a_connection_error() -> None:
+    """A read is repeated once by aiohttp on an idle connection; the rest is ours."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(status="SUCCESS", after=0)
+            simulator.fail("reset", times=2)
+            with pytest.raises(APIConnectionError) as caught:
+                await camb.poll(task)
+            assert not isinstance(caught.value, APITimeoutError)
+            assert caught.value.request_sent
+            simulator.fail("reset", times=3)
+            assert (await camb.get_task_status(task)).is_final
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class"),
+    [
+        ("400", APIStatusError),
+        ("401", AuthenticationError),
+        ("402", PaymentRequiredError),
+        ("403", PermissionDeniedError),
+        ("404", NotFoundError),
+        ("422", ValidationError),
+        (Fault("http", status=501), ServerError),
+        ("redirect", UnexpectedRedirectError),
+    ],
+    ids=str,
+)
+def test_a_settled_answer_is_not_asked_for_again(
+    fault: str | Fault, error_class: type[CambError]
+) -> None:
+    """The read is made once and tells what the server said."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(answers=[fault])
+            with pytest.raises(error_class) as caught:
+                await camb.get_task_status(task)
+            assert not caught.value.retryable
+            assert 1 == len(simulator.requests)
+
+    run(main())
+
+
+def test_a_read_gives_up_after_its_attempts() -> None:
+    """Five tries by default, and a note that says so."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(answers=["503"])
+            with pytest.raises(ServerError) as caught:
+                await camb.get_task_status(task)
+            assert 5 == len(simulator.requests)
+            assert "try 5" in caught.value.__notes__[0]
+
+    run(main())
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_503s_in_a_row_are_ridden_out(count: int) -> None:
+    """More of them than a single read would be tried."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(answers=["PENDING", *["503"] * count, "SUCCESS"])
+            state = await camb.wait(task, schedule=SOON)
+            assert TaskStatus.SUCCESS is state.status
+
+    run(main())
+
+
+def test_a_404_after_a_good_answer_is_ridden_out() -> None:
+    """And one that stays is final after its grace."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(answers=["PENDING", "404", "404", "SUCCESS"])
+            assert (await camb.wait(task, schedule=SOON)).is_final
+            with pytest.raises(NotFoundError):
+                await camb.wait("nobody-made-this", schedule=SOON)
+
+    run(main())
+
+
+def test_retry_after_is_honoured_and_bounded() -> None:
+    """A read waits as long as it is told, or gives up at once if that is too long."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            loop = asyncio.get_running_loop()
+            task = simulator.add_task(
+                answers=[Fault("429", retry_after="0.04"), "SUCCESS"]
+            )
+            before = loop.time()
+            await camb.get_task_status(task)
+            assert loop.time() - before >= 0.04
+            task = simulator.add_task(answers=[Fault("429", retry_after="9")])
+            with pytest.raises(RateLimitError) as caught:
+                await camb.get_task_status(task)
+            assert 9.0 == caught.value.retry_after
+            assert 3 == len(simulator.requests)
+
+    run(main())
+
+
+def test_retry_after_stops_the_whole_session() -> None:
+    """A call for another task leaves no sooner than the server asked for."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            loop = asyncio.get_running_loop()
+            limited = simulator.add_task(answers=[Fault("429", retry_after="0.3")])
+            other = simulator.add_task(after=0)
+            with pytest.raises(RateLimitError):
+                await camb.poll(limited)
+            before = loop.time()
+            await camb.poll(other)
+            assert loop.time() - before >= 0.25
+
+    run(main())
+
+
+def test_the_timeout_starts_after_a_slot_is_had() -> None:
+    """Ten slow calls through one slot do not time out for having waited."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=1, max_rate=None)
+        async with served(limits=limits, request_timeout=0.4) as (simulator, camb):
+            slow = Fault("slow", seconds=0.1)
+            tasks = [simulator.add_task(answers=[slow, slow]) for _ in range(10)]
+            await asyncio.gather(*(camb.poll(task) for task in tasks))
+
+    run(main())
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip"])
+def test_an_answer_that_takes_too_long_is_a_timeout(fault: str) -> None:
+    """Silence and one byte at a time are the same."""
+
+    async def main() -> None:
+        async with served(request_timeout=0.3) as (simulator, camb):
+            task = simulator.add_task(answers=[fault])
+            with pytest.raises(APITimeoutError, match=r"0\.3 s"):
+                await camb.poll(task)
+
+    run(main())
+
+
+def test_nobody_listening_is_a_connection_error_that_was_not_sent() -> None:
+    """Also for a create, which may then be tried again."""
+
+    async def main() -> None:
+        async with Simulator() as simulator:
+            base_url = simulator.base_url
+        async with CambSession("key", base_url=base_url, retry=QUICK) as camb:
+            with pytest.raises(APIConnectionError) as caught:
+                await camb.get_task_status("a")
+            assert not caught.value.request_sent
+            with pytest.raises(APIConnectionError, match="No connection"):
+                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "post_lost",
+        "reset",
+        "truncate_content_length",
+        "bad_json",
+        "null_task_id",
+        "hang",
+    ],
+)
+def test_a_create_is_never_sent_twice(fault: str) -> None:
+    """No usable answer means that the task may exist."""
+
+    async def main() -> None:
+        async with served(request_timeout=0.5) as (simulator, camb):
+            simulator.fail(fault)
+            with pytest.raises(SubmissionUnknownError, match="may exist"):
+                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
+            assert 1 == len(simulator.requests)
+
+    run(main())
+
+
+def test_an_answered_create_is_an_answer() -> None:
+    """4xx and 5xx are told as they are; a 5xx with a note."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            simulator.fail("422")
+            with pytest.raises(ValidationError) as refused:
+                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
+            assert refused.value.issues
+            simulator.fail("500")
+            with pytest.raises(ServerError) as failed:
+                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
+            assert "may have been created" in failed.value.__notes__[0]
+
+    run(main())
+
+
+def test_a_short_description_is_warned_about_and_sent() -> None:
+    """The documentation has a minimum; the service decides."""
+
+    async def main() -> None:
+        async with served() as (_, camb):
+            with pytest.warns(UserWarning, match="18") as warned:
+                await camb.create_text_to_voice(text="a", voice_description="A voice.")
+            assert __file__ == warned[0].filename
+
+    run(main())
+
+
+def test_wait_raises_what_became_of_the_task() -> None:
+    """A task that failed, and a deadline that passed."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            failing = simulator.add_task(
+                status="ERROR", after=0, exception_reason="PROCESSING_ERROR"
+            )
+            with pytest.raises(TaskFailedError, match="PROCESSING_ERROR"):
+                await camb.wait(failing)
+            slow = simulator.add_task(after=1000)
+            with pytest.raises(DeadlineExceededError) as caught:
+                await camb.wait(slow, deadline=0.2)
+            assert TaskStatus.PENDING is caught.value.state.status  # type: ignore[union-attr]
+            assert 0.2 <= caught.value.elapsed < 1.0
+
+    run(main())
+
+
+def test_every_kind_is_read_at_its_own_path() -> None:
+    """A TaskRef of each kind gets its status."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            for kind in TaskKind:
+                task = simulator.add_task(kind=kind, status="SUCCESS", after=0)
+                state = await camb.get_task_status(TaskRef(task, kind))
+                assert state.is_final, kind
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", ["..", "a/b", "a?x=1", "a#f", "%2e", "a\nb", "", 7])
+def test_a_bad_task_id_sends_nothing(bad: Any) -> None:
+    """Wherever a task is taken."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            for call in (camb.poll, camb.get_task_status, camb.wait):
+                with pytest.raises(InvalidTaskIdError):
+                    await call(bad)
+            with pytest.raises(InvalidTaskIdError):
+                camb.watch([bad])
+            assert 0 == len(simulator.requests)
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", [-1, "7", True, None, 1.5])
+def test_a_bad_run_id_sends_nothing(bad: Any) -> None:
+    """A task id in its place is a common mix-up."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            with pytest.raises(ValueError, match="SUCCESS"):
+                await camb.get_text_to_voice_result(bad)
+            assert 0 == len(simulator.requests)
+
+    run(main())
+
+
+def test_a_session_outside_its_block_says_what_to_do() -> None:
+    """Unopened, closed, opened twice, and opened in another loop."""
+    session = CambSession("key", base_url="http://127.0.0.1:1")
+
+    async def unopened() -> None:
+        for call in (session.poll, session.get_task_status, session.wait):
+            with pytest.raises(SessionClosedError, match="async with"):
+                await call("a")
+
+    async def other_loop() -> None:
+        with pytest.raises(SessionClosedError, match="another event loop"):
+            await session.poll("a")
+
+    async def main() -> None:
+        async with session:
+            assert "open" in repr(session)
+            with pytest.raises(SessionClosedError, match="open already"):
+                await session.__aenter__()
+            await asyncio.to_thread(asyncio.run, other_loop())
+
+    run(unopened())
+    run(main())
+    run(unopened())
+    assert "closed" in repr(session)
+
+
+def test_a_session_may_be_opened_again_in_another_loop() -> None:
+    """asyncio.run twice with one session object is no trap."""
+    session: CambSession | None = None
+
+    async def once() -> None:
+        nonlocal session
+        async with Simulator() as simulator:
+            session = session or CambSession(
+                "simulator-key", base_url=simulator.base_url
+            )
+            if session.base_url == simulator.base_url:
+                async with session:
+                    await session.poll(simulator.add_task())
+
+    run(once())
+    assert session is not None
+
+    async def again() -> None:
+        assert session is not None
+        async with session:
+            with pytest.raises(APIConnectionError):
+                await session.poll("a")
+
+    run(again())
+
+
+def test_closing_the_session_fails_what_waits_to_leave() -> None:
+    """Queued requests end with SessionClosedError, and watches with them."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=1, max_rate=None)
+        async with served(limits=limits) as (simulator, camb):
+            tasks = [simulator.add_task(answers=["hang"]) for _ in range(3)]
+            waits = [asyncio.ensure_future(camb.wait(task)) for task in tasks]
+            await asyncio.sleep(0.1)
+            await camb.__aexit__(None, None, None)
+            outcomes = await asyncio.wait_for(
+                asyncio.gather(*waits, return_exceptions=True), 5
+            )
+            assert [SessionClosedError] * 3 == [type(o) for o in outcomes]
+
+    run(main())
+
+
+def test_a_borrowed_session_is_given_back_as_it_was() -> None:
+    """It is not closed, and has none of our headers."""
+
+    async def main() -> None:
+        async with Simulator() as simulator, aiohttp.ClientSession() as borrowed:
+            async with CambSession(
+                simulator.api_key, base_url=simulator.base_url, client_session=borrowed
+            ) as camb:
+                await camb.poll(simulator.add_task())
+            assert not borrowed.closed
+            assert "x-api-key" not in borrowed.headers
+
+    run(main())
+
+
+def test_a_borrowed_session_that_was_closed_is_named() -> None:
+    """RuntimeError would say nothing of whose it is."""
+
+    async def main() -> None:
+        async with Simulator() as simulator:
+            borrowed = aiohttp.ClientSession()
+            async with CambSession(
+                simulator.api_key, base_url=simulator.base_url, client_session=borrowed
+            ) as camb:
+                await borrowed.close()
+                with pytest.raises(SessionClosedError, match="closed"):
+                    await camb.poll("a")
+
+    run(main())
+
+
+def test_the_environment_gives_key_and_base_url(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``CambSession()`` is enough where both are set."""
+
+    async def main() -> None:
+        async with Simulator() as simulator:
+            monkeypatch.setenv("CAMB_API_KEY", simulator.api_key + "\n")
+            monkeypatch.setenv("CAMB_BASE_URL", simulator.base_url + "/")
+            async with CambSession() as camb:
+                await camb.poll(simulator.add_task())
+
+    run(main())
+
+
+def test_bad_settings_are_refused_in_the_constructor() -> None:
+    """Before any request, without showing what was wrong."""
+    with pytest.raises(ConfigurationError, match="CAMB_API_KEY"):
+        CambSession("")
+    with pytest.raises(ConfigurationError, match="loopback"):
+        CambSession("key", base_url="http://example.com")
+    with pytest.raises(ValueError, match="request_timeout"):
+        CambSession("key", request_timeout=0)
+
+
+def test_a_refused_key_is_asked_for_again_once() -> None:
+    """With a callable a key may change while the session lives."""
+
+    async def main() -> None:
+        keys = ["old", "new"]
+        asked: list[str] = []
+
+        async def provider() -> str:
+            key = keys[min(len(asked), 1)]
+            asked.append(key)
+            return key
+
+        async with (
+            Simulator(api_key="new") as simulator,
+            CambSession(provider, base_url=simulator.base_url, limits=FREE) as camb,
+        ):
+            task = simulator.add_task()
+            await asyncio.gather(*(camb.poll(task) for _ in range(20)))
+            assert ["old", "new"] == asked
+            simulator.api_key = "newest"
+            with pytest.raises(AuthenticationError):
+                await camb.poll(task)
+            assert ["old", "new", "new"] == asked
+
+    run(main())
+
+
+def test_after_a_401_nothing_that_waits_is_sent() -> None:
+    """A thousand watched tasks cost one refused request and those under way."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=5, max_rate=None)
+        async with served(limits=limits) as (simulator, camb):
+            tasks = [simulator.add_task(after=1000) for _ in range(1000)]
+            simulator.api_key = "revoked"
+            async with camb.watch(tasks, schedule=SOON) as watcher:
+                finals = [t async for t in watcher]
+            assert 1000 == len(finals)
+            assert all(isinstance(t.error, AuthenticationError) for t in finals)
+            assert len(simulator.requests) <= 5
+
+    run(main())
+
+
+CANARY = "canary-4f1d0c"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "401",
+        "500",
+        "reset",
+        "garbage",
+        "truncate_chunked",
+        "redirect",
+        "hang",
+        Fault("http", status=403, body=f"you sent {CANARY}".encode()),
+        Fault("http", status=200, body=f"<p>{CANARY}".encode()),
+        Fault("redirect", location=f"http://127.0.0.1:1/x?key={CANARY}"),
+    ],
+    ids=str,
+)
+def test_no_error_holds_the_key(
+    fault: str | Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in its text, repr, pickle, cause, frames or in a log at DEBUG."""
+    caplog.set_level(0)
+
+    async def main() -> BaseException:
+        async with (
+            Simulator(api_key=CANARY) as simulator,
+            CambSession(
+                CANARY, base_url=simulator.base_url, limits=FREE, request_timeout=0.3
+            ) as camb,
+        ):
+            task = simulator.add_task(answers=[fault])
+            with pytest.raises(CambError) as caught:
+                await camb.poll(task)
+            assert CANARY in simulator.requests[0].headers["x-api-key"]
+
+            return caught.value
+
+    error = run(main())
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    # The test's own frames know the key; the library's must not show it.
+    frames = [f for f in shown.stack if "/tests/" not in f.filename]
+    texts = [
+        str(error),
+        repr(error),
+        repr(vars(error)),
+        str(pickle.dumps(error)),
+        repr(error.__cause__),
+        *(repr(frame.locals) for frame in frames),
+        caplog.text,
+    ]
+    context = error.__context__
+    while context is not None:
+        texts.append(repr(context) + repr(vars(context)))
+        context = context.__context__
+
+    assert not [text for text in texts if CANARY in text]
+
+
+def test_a_redirect_is_never_followed() -> None:
+    """Neither to another server, which never sees the key, nor to the same."""
+
+    async def main() -> None:
+        async with Simulator() as elsewhere, served() as (simulator, camb):
+            for target in (elsewhere, simulator):
+                location = f"{target.base_url}/text-to-voice/other?secret=1"
+                task = simulator.add_task(
+                    answers=[Fault("redirect", location=location)]
+                )
+                with pytest.raises(UnexpectedRedirectError) as caught:
+                    await camb.get_task_status(task)
+                assert "secret" not in str(caught.value)
+                assert location.partition("?")[0] == caught.value.location
+            assert 0 == len(elsewhere.requests)
+            assert 2 == len(simulator.requests)
+
+    run(main())
+
+
+def test_cookies_are_not_kept() -> None:
+    """An API needs none, and a flood of them is memory."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(answers=["set_cookie", "PENDING"])
+            await camb.poll(task)
+            await camb.poll(task)
+            assert "cookie" not in {n.lower() for n in simulator.requests[-1].headers}
+
+    run(main())
+
+
+def test_the_rate_is_held_over_all_callers() -> None:
+    """Watchers and calls share one budget; no second has more than the limit."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=100, max_rate=40)
+        async with served(limits=limits) as (simulator, camb):
+            tasks = [simulator.add_task() for _ in range(120)]
+            await asyncio.gather(*(camb.poll(task) for task in tasks))
+            times = [request.at for request in simulator.requests]
+            worst = max(sum(at <= t < at + 1.0 for t in times) for at in times)
+            assert worst <= 46
+
+    run(main())
+
+
+def test_cancelled_polls_leave_no_socket_and_no_slot() -> None:
+    """Cancelling in the queue, on the way and in mid-body frees what was taken."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=4, max_rate=None)
+        async with served(limits=limits) as (simulator, camb):
+            for fault in ("hang", "drip"):
+                task = simulator.add_task(answers=[fault])
+                calls = [asyncio.ensure_future(camb.poll(task)) for _ in range(12)]
+                await asyncio.sleep(0.15)
+                for call in calls:
+                    call.cancel()
+                await asyncio.wait(calls)
+                assert all(call.cancelled() for call in calls)
+            good = simulator.add_task()
+            async with asyncio.timeout(2):
+                await asyncio.gather(*(camb.poll(good) for _ in range(12)))
+
+    run(main())
+    gc.collect()
+
+
+def test_the_client_sends_only_what_it_must() -> None:
+    """Key, agent, what is accepted; no body and no cookies."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            await camb.poll(simulator.add_task())
+            sent = {
+                name.lower(): v for name, v in simulator.requests[0].headers.items()
+            }
+            assert {"host", "x-api-key", "accept", "accept-encoding", "user-agent"} == (
+                set(sent)
+            )
+            assert sent["user-agent"].startswith("camb-async/")
+
+    run(main())
+
+
+def _storm(simulator: Simulator, count: int) -> dict[str, tuple[str, int | None]]:
+    """Add scripted tasks a quarter of whose answers are faults."""
+    faults: list[str | Fault] = [
+        "reset", "truncate_content_length", "500_html", "502_html", "503",
+        Fault("429", retry_after="0.01"), "html_200", "bad_json", "404", "429_no_header",
+    ]  # fmt: skip
+    endings = ["SUCCESS"] * 7 + ["ERROR", "TIMEOUT", "PAYMENT_REQUIRED"]
+    expected: dict[str, tuple[str, int | None]] = {}
+    for n in range(count):
+        status = endings[n % len(endings)]
+        answers: list[str | Fault] = ["PENDING", "QUEUED", "PENDING", status]
+        answers.insert(n % 4, faults[n % len(faults)])
+        run_id = n if status == "SUCCESS" else None
+        task = simulator.add_task(answers=answers, run_id=run_id)
+        expected[task] = (status, run_id)
+    return expected
+
+
+def test_two_thousand_tasks_in_a_storm_end_once_each_and_right() -> None:
+    """A quarter of all answers is faulty; twenty tasks are discarded half-way."""
+
+    async def main() -> None:
+        retry = RetryPolicy(backoff_initial=0.02, backoff_max=0.2)
+        async with served(retry=retry) as (simulator, camb):
+            expected = _storm(simulator, 2000)
+            dropped, gone = list(expected)[::100], list[str]()
+            finals: dict[str, tuple[str, int | None]] = {}
+            count = 0
+            async with camb.watch(expected, schedule=FixedInterval(0.1)) as watcher:
+                async for transition in watcher:
+                    count += 1
+                    if count == 1000:
+                        gone = [t for t in dropped if t not in finals]
+                        for task in gone:
+                            watcher.discard(task)
+                    if transition.is_final:
+                        assert transition.task_id not in finals
+
+                        state = transition.state
+                        assert state is not None
+                        finals[transition.task_id] = (state.raw_status, state.run_id)
+            for task in gone:
+                del expected[task]
+            assert gone
+            assert expected == finals
+
+    run(main())
+
+
+def _uses() -> list[Callable[[CambSession, str], Any]]:
+    return [
+        lambda camb, task: camb.poll(task),
+        lambda camb, task: camb.get_task_status(task),
+        lambda camb, task: camb.wait(task),
+        lambda camb, _: camb.get_text_to_voice_result(1),
+        lambda camb, _: camb.create_text_to_voice(
+            text="a", voice_description=DESCRIPTION
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    "use", _uses(), ids=["poll", "read", "wait", "result", "create"]
+)
+def test_asyncio_timeout_works_around_any_call(use: Callable[..., Any]) -> None:
+    """It ends in TimeoutError, promptly, and nothing is left."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            simulator.fail("hang", times=None)
+            loop = asyncio.get_running_loop()
+            before = loop.time()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await use(camb, simulator.add_task())
+            assert loop.time() - before < 1.0
+
+    run(main())
