@@ -36,6 +36,7 @@ from .errors import (
 )
 from .kinds import TaskKind
 from .models import (
+    DownloadProgress,
     Guidance,
     TaskRef,
     TaskState,
@@ -61,6 +62,7 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceededError",
     "DownloadError",
+    "DownloadProgress",
     "FixedInterval",
     "Guidance",
     "InvalidResponseError",

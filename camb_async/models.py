@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -246,6 +247,27 @@ class TextToVoiceResult:
 
     run_id: int
     previews: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class DownloadProgress:
+    """How far the download of one preview is.
+
+    Attributes:
+        run_id: the run whose previews are fetched.
+        index: which preview, from 0.
+        count: how many previews the run has.
+        received: bytes received so far.
+        total: bytes there are; None if the server does not say.
+        path: where the file is, once it is complete; None before.
+    """
+
+    run_id: int
+    index: int
+    count: int
+    received: int
+    total: int | None
+    path: Path | None = None
 
 
 @attrs.frozen(kw_only=True)

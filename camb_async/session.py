@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from random import Random
 from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
@@ -16,9 +18,11 @@ from typing import Final, Self, TypeVar
 import aiohttp
 from yarl import URL
 
+from ._downloads import Download
 from ._limiter import Limiter
+from ._links import LinkRules
 from ._refusals import Reply, error_from
-from ._settings import ApiKey, KeyRing, read_base_url
+from ._settings import ApiKey, KeyRing, is_loopback, read_base_url
 from ._transport import Transport, own_session
 from ._wire import StatusReader, read_previews, read_task_id
 from .errors import (
@@ -31,7 +35,7 @@ from .errors import (
     SubmissionUnknownError,
 )
 from .kinds import PATHS, TaskKind
-from .models import TaskRef, TaskState, TextToVoiceResult
+from .models import DownloadProgress, TaskRef, TaskState, TextToVoiceResult
 from .policies import Limits, RetryPolicy
 from .schedules import PollSchedule
 from .watcher import TaskWatcher
@@ -283,6 +287,57 @@ class CambSession:
             URL(self.base_url + path, encoded=True),
             lambda reply: read_previews(reply, run_id),
         )
+
+    async def download_previews(
+        self,
+        run: int | TextToVoiceResult,
+        directory: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_progress: Callable[[DownloadProgress], None] | None = None,
+        allow_hosts: Iterable[str] = (),
+    ) -> list[Path]:
+        """Put the previews of a finished run into a directory.
+
+        Each file appears whole or not at all, named ``RUN-NUMBER`` with the
+        extension of its content type (``8827-1.wav``). Previews are fetched
+        without the key, over connections of their own. A link that has expired is
+        replaced by fetching the result once more.
+
+        Args:
+            run: the run id, or its result if that was fetched already.
+            directory: where the files go; it is made if it does not exist.
+            overwrite: whether files of these names may be replaced.
+            on_progress: called in the event loop as bytes arrive.
+            allow_hosts: names of hosts that may be inside a private network.
+
+        Returns:
+            The files, in the order of the result's links.
+
+        Raises:
+            DownloadError: a file could not be fetched whole, is there already,
+                or its link is refused; its cause tells more. Files that were
+                complete by then stay.
+            LinkExpiredError: the links are refused even when fetched again.
+            CambError: as ``get_text_to_voice_result``, for the links.
+        """
+        result = run
+        if not isinstance(result, TextToVoiceResult):
+            result = await self.get_text_to_voice_result(result)
+        rules = LinkRules(
+            loopback=is_loopback(URL(self.base_url).host),
+            allowed_hosts=frozenset(allow_hosts),
+        )
+        run_id = result.run_id
+        return await Download(
+            result,
+            Path(directory),
+            rules=rules,
+            retry=self.retry,
+            refresh=lambda: self.get_text_to_voice_result(run_id),
+            overwrite=overwrite,
+            on_progress=on_progress,
+        ).run()
 
     def _status_url(self, task: TaskRef) -> URL:
         return URL(self._status_prefixes[task.kind] + task.task_id, encoded=True)
