@@ -13,7 +13,14 @@ import sys
 import time
 import tracemalloc
 
-from camb_async import FixedInterval, Limits, TaskRef, TaskState, TaskStatus, TaskWatcher
+from camb_async import (
+    FixedInterval,
+    Limits,
+    TaskRef,
+    TaskState,
+    TaskStatus,
+    TaskWatcher,
+)
 
 
 PENDING = TaskState(TaskStatus.PENDING)
@@ -27,11 +34,20 @@ class Source:
     def __init__(self) -> None:
         self.limits = Limits(max_rate=None)
         self.polls = 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
 
     async def poll(self, _task: TaskRef, /) -> TaskState:
         """Return the one state there is."""
         self.polls += 1
+        if self.polls == self._wanted:
+            self._enough.set()
         return PENDING
+
+    async def everyone_twice(self, count: int) -> None:
+        """Return when there were two polls per task."""
+        self._wanted = 2 * count
+        await self._enough.wait()
 
 
 async def drain(watcher: TaskWatcher) -> None:
@@ -50,8 +66,7 @@ async def bytes_per_task(refs: list[TaskRef]) -> float:
         reader = asyncio.ensure_future(drain(watcher))
         for ref in refs:
             watcher.add(ref)
-        while source.polls < 2 * len(refs):
-            await asyncio.sleep(0.5)
+        await source.everyone_twice(len(refs))
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         reader.cancel()
