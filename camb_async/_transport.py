@@ -12,6 +12,7 @@ from yarl import URL
 
 from ._limiter import Limiter
 from ._refusals import Reply, excerpt, retry_after
+from ._timeouts import Timeouts
 from ._wire import BODY_MAX
 from .errors import (
     APIConnectionError,
@@ -52,7 +53,7 @@ class Transport:
         self.loop = asyncio.get_running_loop()
         self._client_session = client_session
         self._limiter = limiter
-        self._request_timeout = request_timeout
+        self._timeouts = Timeouts(request_timeout)
 
     async def send(
         self,
@@ -72,8 +73,7 @@ class Transport:
         await self._limiter.acquire()
         try:
             # The timeout starts here, after the slot was had.
-            async with asyncio.timeout(self._request_timeout):
-                reply = await self._exchange(method, url, headers, body)
+            reply = await self._timeouts.run(self._exchange(method, url, headers, body))
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         else:
@@ -88,7 +88,7 @@ class Transport:
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
     ) -> Reply:
-        async with self._client_session.request(
+        response = await self._client_session.request(
             method,
             url,
             data=body,
@@ -96,15 +96,12 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
-        ) as response:
-            content = response.content
-            data = await content.readany()
-            while chunk := await content.readany():
-                data += chunk
-                if len(data) > BODY_MAX:
-                    response.close()
-                    raise _too_large(response.status, data)
-            return Reply(response.status, response.headers, data)
+        )
+        if _is_small(response):
+            data = await response.read()
+        else:
+            data = await _read_bounded(response)
+        return Reply(response.status, response.headers, data)
 
     def _heed(self, reply: Reply) -> None:
         """Slow the whole session down if the server asks for it."""
@@ -121,7 +118,7 @@ class Transport:
             return error
         if isinstance(error, TimeoutError):
             failure = APITimeoutError(
-                f"No answer within {self._request_timeout:g} s. The service may be "
+                f"No answer within {self._timeouts.seconds:g} s. The service may be "
                 "slow: try again, or raise request_timeout."
             )
         elif isinstance(error, aiohttp.ClientConnectorError):
@@ -155,6 +152,28 @@ def _bare(error: Exception) -> Exception | None:
         return None
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def _is_small(response: aiohttp.ClientResponse) -> bool:
+    """Return whether the headers alone promise a body below the cap."""
+    length = response.content_length
+    return (
+        length is not None
+        and length <= BODY_MAX
+        and "content-encoding" not in response.headers
+    )
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body of unknown length, or one that inflates, up to the cap."""
+    data = bytearray()
+    async with response:
+        async for chunk in response.content.iter_any():
+            data += chunk
+            if len(data) > BODY_MAX:
+                response.close()
+                raise _too_large(response.status, bytes(data))
+    return bytes(data)
 
 
 def _too_large(status: int, data: bytes) -> InvalidResponseError:
