@@ -85,6 +85,10 @@ class Transport:
         # key among its local variables, must not hang on to the error.
         raise failure
 
+    def close(self) -> None:
+        """Let go of the timer; the client session is its owner's to close."""
+        self._timeouts.close()
+
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
     ) -> Reply:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
-from random import Random
 from types import MappingProxyType, TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import aiohttp
 from yarl import URL
 
+from ._calls import Calls
 from ._downloads import Download
-from ._limiter import Limiter
 from ._links import LinkRules
-from ._refusals import Reply, error_from
 from ._settings import ApiKey, KeyRing, is_loopback, read_base_url
-from ._transport import Transport, own_session
 from ._wire import StatusReader, read_previews, read_task_id
 from .errors import (
     APIConnectionError,
-    CambError,
     InvalidResponseError,
     InvalidTaskIdError,
     ServerError,
-    SessionClosedError,
     SubmissionUnknownError,
 )
 from .kinds import PATHS, TaskKind
@@ -47,8 +39,6 @@ DESCRIPTION_LENGTH_MIN = 100
 
 _CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
 _RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
-
-_ReadT = TypeVar("_ReadT")
 
 
 class CambSession:
@@ -86,29 +76,18 @@ class CambSession:
         if not request_timeout > 0:
             message = f"request_timeout must be above 0, not {request_timeout!r}"
             raise ValueError(message)
-        self._keys: Final = KeyRing(api_key)
+        self._calls: Final = Calls(KeyRing(api_key), self.retry)
         self._request_timeout: Final = request_timeout
         self._borrowed: Final = client_session
-        self._owned: aiohttp.ClientSession | None = None
-        self._limiter: Limiter
-        self._transport: Transport | None = None
         self._statuses: Final = StatusReader()
         self._status_prefixes: Final = _status_prefixes(self.base_url)
-        self._random: Final = Random()  # noqa: S311 - jitter, not secrets
 
     def __repr__(self) -> str:
-        state = "closed" if self._transport is None else "open"
+        state = "open" if self._calls.is_open else "closed"
         return f"<CambSession {state}, {self.base_url}>"
 
     async def __aenter__(self) -> Self:
-        if self._transport is not None:
-            message = "The session is open already: enter it once, then share it."
-            raise SessionClosedError(message)
-        self._limiter = Limiter(self.limits)
-        session = self._borrowed
-        if session is None:
-            session = self._owned = own_session()
-        self._transport = Transport(session, self._limiter, self._request_timeout)
+        self._calls.open(self.limits, self._request_timeout, self._borrowed)
         return self
 
     async def __aexit__(
@@ -117,11 +96,7 @@ class CambSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._transport = None
-        self._limiter.refuse_all(SessionClosedError("The session was closed."))
-        if self._owned is not None:
-            owned, self._owned = self._owned, None
-            await owned.close()
+        await self._calls.close()
 
     async def poll(self, task: TaskRef | str) -> TaskState:
         """Ask once for the status of a task. This is what a watcher calls.
@@ -138,7 +113,7 @@ class CambSession:
             SessionClosedError: the session is not open in this event loop.
         """
         url = self._status_url(TaskRef.of(task))
-        return self._statuses.read(await self._send("GET", url))
+        return self._statuses.read(await self._calls.send("GET", url))
 
     async def get_task_status(self, task: TaskRef | str) -> TaskState:
         """Return the status of a task, trying again if the read fails.
@@ -154,7 +129,9 @@ class CambSession:
                 longer than ``retry.backoff_max`` ends it at once; the error's
                 ``retry_after`` tells how long.
         """
-        return await self._read(self._status_url(TaskRef.of(task)), self._statuses.read)
+        return await self._calls.read(
+            self._status_url(TaskRef.of(task)), self._statuses.read
+        )
 
     async def wait(
         self,
@@ -183,7 +160,7 @@ class CambSession:
             SessionClosedError: the session is not open in this event loop.
         """
         ref = TaskRef.of(task)
-        self._open_transport()
+        self._calls.check_open()
         async with TaskWatcher(self, schedule=schedule, deadline=deadline) as watcher:
             return await watcher.wait(ref)
 
@@ -249,7 +226,7 @@ class CambSession:
         given = {name: value for name, value in fields.items() if value is not None}
         url = URL(self.base_url + _CREATE_PATH, encoded=True)
         try:
-            reply = await self._send("POST", url, json.dumps(given).encode())
+            reply = await self._calls.send("POST", url, json.dumps(given).encode())
             return TaskRef(read_task_id(reply), created_at=datetime.now(UTC))
         except ServerError as error:
             error.add_note("The task may have been created nevertheless.")
@@ -283,7 +260,7 @@ class CambSession:
             )
             raise ValueError(message)
         path = _RESULT_PATH.format(run_id=run_id)
-        return await self._read(
+        return await self._calls.read(
             URL(self.base_url + path, encoded=True),
             lambda reply: read_previews(reply, run_id),
         )
@@ -341,49 +318,6 @@ class CambSession:
 
     def _status_url(self, task: TaskRef) -> URL:
         return URL(self._status_prefixes[task.kind] + task.task_id, encoded=True)
-
-    async def _read(self, url: URL, parse: Callable[[Reply], _ReadT]) -> _ReadT:
-        for attempt in itertools.count(1):
-            try:
-                return parse(await self._send("GET", url))
-            except CambError as error:
-                asked_for: float = getattr(error, "retry_after", None) or 0.0
-                last = attempt >= self.retry.attempts
-                if last or not error.retryable or asked_for > self.retry.backoff_max:
-                    if attempt > 1:
-                        error.add_note(f"This was try {attempt}.")
-                    raise
-            backoff = self.retry.backoff(attempt, self._random.random())
-            await asyncio.sleep(max(backoff, asked_for))
-        raise AssertionError  # pragma: no cover - count() has no end
-
-    async def _send(self, method: str, url: URL, body: bytes | None = None) -> Reply:
-        transport = self._open_transport()
-        credentials = self._keys.credentials or await self._keys.obtain()
-        reply = await transport.send(method, url, credentials.headers, body)
-        if reply.status == HTTPStatus.UNAUTHORIZED:
-            # A request that was refused did nothing, so even a create may be
-            # sent once more if there is another key by now.
-            renewed = await self._keys.renew(credentials)
-            if renewed is None:
-                self._limiter.refuse_all(error_from(credentials.redact(reply)))
-            else:
-                credentials = renewed
-                reply = await transport.send(method, url, credentials.headers, body)
-        return credentials.redact(reply)
-
-    def _open_transport(self) -> Transport:
-        transport = self._transport
-        if transport is None:
-            message = (
-                "The session is not open: use it as "
-                "`async with CambSession() as camb:`, inside the block."
-            )
-            raise SessionClosedError(message)
-        if transport.loop is not asyncio.get_running_loop():
-            message = "The session was opened in another event loop: open one in this."
-            raise SessionClosedError(message)
-        return transport
 
 
 def _status_prefixes(base_url: str) -> Mapping[TaskKind, str]:

@@ -7,10 +7,12 @@ import gc
 import pickle
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from opentelemetry import trace
 
 from camb_async import (
     APIConnectionError,
@@ -720,12 +722,36 @@ def test_the_client_sends_only_what_it_must() -> None:
     run(main())
 
 
+def test_the_active_span_is_told_to_the_api(tmp_path: Path) -> None:
+    """A traceparent is sent where a span is active, and only there."""
+    context = trace.SpanContext(
+        0x0AF7, 0xB7AD, is_remote=False, trace_flags=trace.TraceFlags(1)
+    )
+
+    async def main() -> list[str | None]:
+        async with served(speed=100) as (simulator, camb):
+            task = simulator.add_task(after=0)
+            await camb.poll(task)
+            with trace.use_span(trace.NonRecordingSpan(context)):
+                state = await camb.wait(task)
+                await camb.download_previews(state.run_id or 0, tmp_path)
+            return [
+                request.headers.get("traceparent") for request in simulator.requests
+            ]
+
+    sent = run(main())
+    parent = f"00-{0x0AF7:032x}-{0xB7AD:016x}-01"
+
+    assert [None, parent, parent, None, None] == sent
+
+
 def _storm(simulator: Simulator, count: int) -> dict[str, tuple[str, int | None]]:
     """Add scripted tasks a quarter of whose answers are faults."""
     faults: list[str | Fault] = [
-        "reset", "truncate_content_length", "500_html", "502_html", "503",
-        Fault("429", retry_after="0.01"), "html_200", "bad_json", "404", "429_no_header",
-    ]  # fmt: skip
+        *("reset", "truncate_content_length", "500_html", "502_html", "503"),
+        *("html_200", "bad_json", "404", "429_no_header"),
+        Fault("429", retry_after="0.01"),
+    ]
     endings = ["SUCCESS"] * 7 + ["ERROR", "TIMEOUT", "PAYMENT_REQUIRED"]
     expected: dict[str, tuple[str, int | None]] = {}
     for n in range(count):

@@ -1,0 +1,136 @@
+"""Calls to the API: with the key, as often as the policy allows, while open."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from random import Random
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from ._limiter import Limiter
+from ._refusals import Reply, error_from
+from ._settings import KeyRing
+from ._tracing import traceparent
+from ._transport import Transport, own_session
+from .errors import CambError, SessionClosedError
+from .policies import Limits, RetryPolicy
+
+
+_ReadT = TypeVar("_ReadT")
+
+
+class Calls:
+    """What lies between a session's methods and the transport."""
+
+    def __init__(self, keys: KeyRing, retry: RetryPolicy) -> None:
+        self._keys: Final = keys
+        self._retry: Final = retry
+        self._random: Final = Random()  # noqa: S311 - jitter, not secrets
+        self._owned: aiohttp.ClientSession | None = None
+        self._limiter: Limiter
+        self._transport: Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._transport is not None
+
+    def open(
+        self,
+        limits: Limits,
+        request_timeout: float,
+        borrowed: aiohttp.ClientSession | None,
+    ) -> None:
+        """Make calls possible in the running event loop.
+
+        Raises:
+            SessionClosedError: they are possible already.
+        """
+        if self._transport is not None:
+            message = "The session is open already: enter it once, then share it."
+            raise SessionClosedError(message)
+        client_session = borrowed
+        if client_session is None:
+            client_session = self._owned = own_session()
+        self._limiter = Limiter(limits)
+        self._transport = Transport(client_session, self._limiter, request_timeout)
+
+    async def close(self) -> None:
+        """Fail what waits to leave, and close what is owned."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+        self._limiter.refuse_all(SessionClosedError("The session was closed."))
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            await owned.close()
+
+    async def read(self, url: URL, parse: Callable[[Reply], _ReadT]) -> _ReadT:
+        """Return what a GET says, made again while that may help.
+
+        Raises:
+            CambError: from the last try.
+        """
+        for attempt in itertools.count(1):
+            try:
+                return parse(await self.send("GET", url))
+            except CambError as error:
+                asked_for: float = getattr(error, "retry_after", None) or 0.0
+                last = attempt >= self._retry.attempts
+                if last or not error.retryable or asked_for > self._retry.backoff_max:
+                    if attempt > 1:
+                        error.add_note(f"This was try {attempt}.")
+                    raise
+            backoff = self._retry.backoff(attempt, self._random.random())
+            await asyncio.sleep(max(backoff, asked_for))
+        raise AssertionError  # pragma: no cover - count() has no end
+
+    async def send(self, method: str, url: URL, body: bytes | None = None) -> Reply:
+        """Return the answer to one request, whatever its status.
+
+        Raises:
+            CambError: there was none.
+        """
+        transport = self.check_open()
+        credentials = self._keys.credentials or await self._keys.obtain()
+        headers = _traced(credentials.headers)
+        reply = await transport.send(method, url, headers, body)
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            # A request that was refused did nothing, so even a create may be
+            # sent once more if there is another key by now.
+            renewed = await self._keys.renew(credentials)
+            if renewed is None:
+                self._limiter.refuse_all(error_from(credentials.redact(reply)))
+            else:
+                credentials = renewed
+                headers = _traced(credentials.headers)
+                reply = await transport.send(method, url, headers, body)
+        return credentials.redact(reply)
+
+    def check_open(self) -> Transport:
+        """Return the transport.
+
+        Raises:
+            SessionClosedError: the session is not open in this event loop.
+        """
+        transport = self._transport
+        if transport is None:
+            message = (
+                "The session is not open: use it as "
+                "`async with CambSession() as camb:`, inside the block."
+            )
+            raise SessionClosedError(message)
+        if transport.loop is not asyncio.get_running_loop():
+            message = "The session was opened in another event loop: open one in this."
+            raise SessionClosedError(message)
+        return transport
+
+
+def _traced(headers: Mapping[str, str]) -> Mapping[str, str]:
+    parent = traceparent()
+    return headers if parent is None else {**headers, "traceparent": parent}
