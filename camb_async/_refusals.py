@@ -173,7 +173,7 @@ def _what_it_says(reply: Reply, detail: object) -> str:
             f"{'.'.join(map(str, issue.loc))}: {issue.msg}" for issue in issues[:5]
         )
     elif isinstance(detail, str):
-        said = detail
+        said = detail.rstrip(". ")
     else:
         said = excerpt(reply.body)[:80]
     return f": {excerpt(said.encode())}" if said else ""

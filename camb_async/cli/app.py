@@ -1,0 +1,211 @@
+"""The commands and their options; what they do is in the modules beside this."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Annotated
+
+import typer
+
+from camb_async import CambError, TaskRef, __version__
+from camb_async.simulator import SCENARIOS, Simulator
+
+from .demo import DemoOptions, run_demo
+from .exits import ExitCode, code_of_error
+from .ids import read_tasks
+from .runner import Command, run
+from .screen import Screen
+from .simulate import simulate
+from .status import show_status
+from .watch import WatchOptions, watch
+
+
+_HELP = """Wait for many Camb.ai voice tasks at once.
+
+The API key is read from CAMB_API_KEY, the address of the API from CAMB_BASE_URL.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 all succeeded, 1 some task
+failed, 2 usage, 3 authentication, 4 payment, 5 network, 6 deadline, 130/143
+interrupted. Of several the first of 3, 4, 5, 6, 1 is told.
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Write one JSON object a line to stdout.")
+]
+NoColor = Annotated[
+    bool, typer.Option("--no-color", help="No colours, as with NO_COLOR set.")
+]
+Seed = Annotated[int, typer.Option(help="What all chance is drawn from.")]
+Speed = Annotated[float, typer.Option(help="The factor on time: 2 is twice as fast.")]
+
+
+def run_app() -> None:
+    """Run the command that this process was asked for, and exit."""
+    app(prog_name="camb-async")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if wanted:
+        typer.echo(f"camb-async {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command; its help is that of the app."""
+
+
+@app.command("demo")
+def demo_command(
+    seed: Seed = 2,
+    speed: Speed = 1.0,
+    *,
+    as_json: AsJson = False,
+    no_color: NoColor = False,
+) -> None:
+    """Watch forty simulated voices: no key, no network, no cost.
+
+    A simulator on this machine makes them, drops connections, answers 502 and
+    lets some of them fail, so that you see what waiting well looks like.
+    """
+    chosen = DemoOptions(seed=seed, speed=_positive(speed, "--speed"), as_json=as_json)
+    screen = Screen.of_process(color=not no_color)
+    _finish(lambda: run_demo(chosen, screen), screen)
+
+
+@app.command("watch")
+def watch_command(
+    ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID",
+            help="Task ids, as ID or kind:ID (such as dub:ID); - reads them from "
+            "stdin, one a line.",
+        ),
+    ],
+    deadline: Annotated[
+        str,
+        typer.Option(
+            metavar="SECONDS", help="How long each task is given; none for no limit."
+        ),
+    ] = "3600",
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Poll each task this often, rather than less and less often.",
+        ),
+    ] = None,
+    max_rate: Annotated[
+        float, typer.Option(metavar="N", help="Requests a second, over all tasks.")
+    ] = 50.0,
+    *,
+    as_json: AsJson = False,
+    no_color: NoColor = False,
+) -> None:
+    """Report every change of tasks until each has ended.
+
+    On a terminal it shows a live table; elsewhere it writes one line for each
+    change. A failed poll is no failed task: it goes on until the deadline.
+    """
+    chosen = WatchOptions(
+        deadline=_deadline(deadline),
+        interval=None if interval is None else _positive(interval, "--interval"),
+        max_rate=_positive(max_rate, "--max-rate"),
+        as_json=as_json,
+    )
+    screen = Screen.of_process(color=not no_color)
+    tasks = _tasks(ids, screen)
+    _finish(lambda: watch(tasks, chosen, screen), screen)
+
+
+@app.command("status")
+def status_command(
+    task_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A task id, as ID or kind:ID.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Read one task's status once, and say what to do about it.
+
+    A task that is under way exits with 0, as one that succeeded.
+    """
+    screen = Screen.of_process()
+    if task_id == "-":
+        message = "status takes one id; it is watch that reads ids from stdin"
+        raise typer.BadParameter(message, param_hint="ID")
+    (task,) = _tasks([task_id], screen)
+    _finish(lambda: show_status(task, screen, as_json=as_json), screen)
+
+
+@app.command("simulate")
+def simulate_command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    speed: Speed = 1.0,
+    seed: Seed = 0,
+    scenario: Annotated[
+        str, typer.Option(help=f"How tasks behave: {', '.join(SCENARIOS)}.")
+    ] = "lifelike",
+) -> None:
+    """Serve a simulated API on this machine until Ctrl-C.
+
+    The first line on stdout is its base URL; how to use it is told on stderr.
+    """
+    speed = _positive(speed, "--speed")
+    screen = Screen.of_process()
+    try:
+        simulator = Simulator(scenario, seed=seed, speed=speed, port=port)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--scenario") from error
+    _finish(lambda: simulate(simulator, screen), screen)
+
+
+def _finish(command: Command, screen: Screen) -> None:
+    raise typer.Exit(run(command, screen))
+
+
+def _tasks(ids: list[str], screen: Screen) -> list[TaskRef]:
+    try:
+        return read_tasks(ids, sys.stdin)
+    except CambError as error:
+        screen.complain(error)
+        raise typer.Exit(code_of_error(error)) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _positive(value: float, option: str) -> float:
+    if not (math.isfinite(value) and value > 0):
+        message = f"must be a number above 0, not {value:g}"
+        raise typer.BadParameter(message, param_hint=option)
+    return value
+
+
+def _deadline(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0 or math.isinf(seconds):
+        message = f"must be seconds of at least 0, or none; not {text!r}"
+        raise typer.BadParameter(message, param_hint="--deadline")
+    return seconds

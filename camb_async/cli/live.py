@@ -1,0 +1,119 @@
+"""Show what happens while it happens: a live table, or lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import attrs
+from rich.live import Live
+from rich.text import Text
+
+from camb_async import TaskStatus, TaskWatcher, Transition
+
+from .board import Board
+from .output import Formatter, text_formatter, transition_json
+from .render import STYLES, Frame
+from .runner import beside
+from .screen import Screen
+
+
+_FRAME_SECONDS = 0.125
+#: A frame may take this share of the time at the most.
+_FRAME_SHARE = 0.1
+
+#: Shows one transition.
+Show = Callable[[Transition], None]
+#: Yields what shows the transitions of a watch.
+Showing = Callable[[TaskWatcher, Board], AbstractAsyncContextManager[Show]]
+
+
+async def follow(watcher: TaskWatcher, board: Board, showing: Showing) -> None:
+    """Show the transitions of a watcher until it has no more."""
+    async with showing(watcher, board) as show:
+        async for transition in watcher:
+            board.take(transition)
+            show(transition)
+
+
+def choose_showing(
+    screen: Screen, *, as_json: bool, keep_table: bool = False
+) -> Showing:
+    """Return the way of showing that fits the screen.
+
+    On a terminal that is a live table; with ``keep_table`` it stays when all is
+    over, without it each end is written above the table.
+    """
+    if as_json:
+        return partial(_lines, screen, lambda _board: transition_json)
+    if screen.live:
+        return partial(_table, screen, keep=keep_table)
+    return partial(_lines, screen, _text_for)
+
+
+def _text_for(board: Board) -> Formatter:
+    return text_formatter(board.tasks)
+
+
+@contextlib.asynccontextmanager
+async def _lines(
+    screen: Screen,
+    format_for: Callable[[Board], Formatter],
+    _watcher: TaskWatcher,
+    board: Board,
+) -> AsyncGenerator[Show, None]:
+    formatter = format_for(board)
+    yield lambda transition: screen.write(formatter(transition))
+
+
+@contextlib.asynccontextmanager
+async def _table(
+    screen: Screen, watcher: TaskWatcher, board: Board, *, keep: bool
+) -> AsyncGenerator[Show, None]:
+    live = Live(
+        console=screen.out,
+        auto_refresh=False,
+        transient=not keep,
+        get_renderable=lambda: Frame(board, watcher.watched(), watcher.stats()),
+    )
+    painter = _Painter(live, None if keep else _text_for(board))
+    with live:
+        try:
+            async with beside(painter.run()):
+                yield painter.show
+        finally:
+            painter.paint()
+
+
+@attrs.define
+class _Painter:
+    """Refreshes the table, and writes above it what has ended since.
+
+    Each writing draws the table anew, so the lines are written together.
+    """
+
+    live: Live
+    formatter: Formatter | None
+    _lines: list[Text] = attrs.field(factory=list[Text], init=False)
+
+    def show(self, transition: Transition) -> None:
+        if self.formatter is not None and transition.is_final:
+            style = STYLES[transition.status or TaskStatus.UNKNOWN]
+            self._lines.append(Text(self.formatter(transition), style=style))
+
+    def paint(self) -> None:
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self.live.console.print(Text("\n").join(lines), soft_wrap=True)
+        self.live.refresh()
+
+    async def run(self) -> None:
+        while True:
+            began = time.perf_counter()
+            self.paint()
+            took = time.perf_counter() - began
+            await asyncio.sleep(max(_FRAME_SECONDS, took / _FRAME_SHARE))

@@ -1,0 +1,239 @@
+"""The command line against the world: terminals, pipes, signals, the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+
+import attrs
+import pytest
+
+from camb_async.simulator import Simulator
+
+from .cli_process import (
+    CANARY,
+    Ended,
+    environment,
+    finish,
+    run,
+    run_in_terminal,
+    started,
+)
+
+
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLOR = re.compile(r"\x1b\[[0-9;]*3[1-6]m")
+
+
+@attrs.frozen
+class Demos:
+    """Three demos that ran at the same time: two into pipes, one on a terminal."""
+
+    text: Ended
+    as_json: Ended
+    terminal: tuple[int, str]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def demos() -> Demos:
+    """Run the demo in its three forms, the first at its usual speed."""
+
+    async def main() -> Demos:
+        began = time.monotonic()
+        forms = await asyncio.gather(
+            run("demo", CAMB_API_KEY=CANARY),
+            run("demo", "--json", "--seed", "3", "--speed", "3"),
+            run_in_terminal("demo", "--speed", "3"),
+        )
+        return Demos(*forms, seconds=time.monotonic() - began)
+
+    return asyncio.run(main())
+
+
+def test_demo_finishes_in_time(demos: Demos) -> None:
+    """Nobody waits for longer than twenty seconds."""
+    assert demos.seconds < 20
+
+
+def test_demo_on_a_pipe(demos: Demos) -> None:
+    """Forty tasks end, some of them badly, and that is how it should be."""
+    finals = [
+        line
+        for line in demos.text.lines()
+        if re.search(r"-> (SUCCESS|ERROR|TIMEOUT|PAYMENT_REQUIRED) ", line)
+    ]
+
+    assert 0 == demos.text.code
+    assert 40 == len(finals)
+    assert "40 of 40 tasks finished" in demos.text.err
+    for words in ("✅ SUCCESS", "❌ ERROR", "review_inputs", "⏰ TIMEOUT", "💳 PAY"):
+        assert words in demos.text.err
+    assert re.search(r"[1-9]\d* faults ridden out", demos.text.err)
+    assert "camb-async watch TASK_ID" in demos.text.err
+    assert "\x1b" not in demos.text.out + demos.text.err
+
+
+def test_demo_as_json(demos: Demos) -> None:
+    """With --json there are forty final objects of forty tasks."""
+    finals = [each for each in demos.as_json.objects() if each["is_final"]]
+
+    assert 0 == demos.as_json.code
+    assert 40 == len({each["task_id"] for each in finals}) == len(finals)
+    assert {"SUCCESS", "ERROR"} < {each["status"] for each in finals}
+
+
+def test_demo_on_a_terminal(demos: Demos) -> None:
+    """On a terminal there is a table that fits it, with what happens next."""
+    code, written = demos.terminal
+    shown = _ESCAPE.sub("", written)
+    widths = {len(line.rstrip()) for line in shown.splitlines()}
+
+    assert 0 == code
+    for words in ("task", "state", "age", "polls", "next", "poll in ", " more"):
+        assert words in shown
+    assert "40 of 40 finished" in shown
+    assert "faults ridden out" in shown
+    assert max(widths) <= 100
+    assert "\x1b[?25h" in written  # the cursor is back
+
+
+def test_watch_on_a_terminal() -> None:
+    """The table goes when all is over; the line of each end stays."""
+
+    async def shown_with(**extra: str) -> tuple[int, str]:
+        async with Simulator() as simulator:
+            simulator.add_task("good", answers=["PENDING"] * 4 + ["SUCCESS"])
+            simulator.add_task("bad", answers=["PENDING", "ERROR"])
+            ids = ("watch", "good", "bad", "--interval", "0.2")
+            return await run_in_terminal(*ids, simulator=simulator, **extra)
+
+    async def main() -> None:
+        colored, plain, dumb = await asyncio.gather(
+            shown_with(), shown_with(NO_COLOR="1"), shown_with(TERM="dumb")
+        )
+        shown = _ESCAPE.sub("", colored[1])
+
+        assert (1, 1, 1) == (colored[0], plain[0], dumb[0])
+        assert re.search(r"good  PENDING -> SUCCESS  +run_id=[0-9]", shown)
+        assert "1 of 2 finished" in shown
+        assert "2 of 2 tasks finished" in shown
+        assert _COLOR.search(colored[1])
+        assert not _COLOR.search(plain[1])
+        assert "\x1b" not in dumb[1]
+        assert "NEW -> PENDING" in dumb[1]
+
+    asyncio.run(main())
+
+
+def test_a_pipe_gets_no_colors() -> None:
+    """Not even a setting that forces colours puts a table into a pipe."""
+
+    async def main() -> None:
+        async with Simulator() as simulator:
+            task = simulator.add_task(after=0.0)
+            forced, without = await asyncio.gather(
+                run("watch", task, simulator=simulator, FORCE_COLOR="1"),
+                run(
+                    *("watch", task, "--no-color"),
+                    simulator=simulator,
+                    FORCE_COLOR="1",
+                ),
+            )
+
+        assert 1 == len(forced.lines()) == len(without.lines())
+        assert "\x1b" not in forced.out
+        assert not _COLOR.search(without.err)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_watch_ends_politely_on_a_signal(signum: int, code: int) -> None:
+    """What was read is written, and stderr has the command that goes on."""
+
+    async def main() -> Ended:
+        async with Simulator() as simulator:
+            done = simulator.add_task("done", after=0.0)
+            ids = [simulator.add_task(f"t{n}", status="PENDING") for n in range(8)]
+            env = environment(simulator)
+            async with started("watch", done, "dub:x", *ids, env=env) as process:
+                assert process.stdout is not None
+                seen = [(await process.stdout.readline()).decode() for _ in range(9)]
+                process.send_signal(signum)
+                ended = await finish(process)
+        return Ended(ended.code, "".join(seen) + ended.out, ended.err)
+
+    ended = asyncio.run(main())
+
+    assert code == ended.code
+    assert 9 == len(ended.lines())
+    assert "interrupted; 9 of 10 tasks are unfinished" in ended.err
+    assert "camb-async watch dub:x t0 t1 t2 t3 ... (and 4 more)" in ended.err
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate"])
+def test_other_commands_end_quietly_on_a_signal(command: str) -> None:
+    """Ctrl-C is 130 everywhere, without a traceback."""
+
+    async def main() -> Ended:
+        async with started(command, env=environment()) as process:
+            assert process.stdout is not None
+            await process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            return await finish(process)
+
+    assert 130 == asyncio.run(main()).code
+
+
+def test_ctrl_c_while_ids_are_read() -> None:
+    """Ctrl-C before the last id is 130, too."""
+
+    async def main() -> Ended:
+        reader, writer = os.pipe()
+        args = ("watch", "-")
+        async with started(*args, env=environment(), stdin=reader) as process:
+            os.close(reader)
+            # More than a pipe holds: when all is written, the process is reading.
+            comments = b"# not yet\n" * 50_000
+            await asyncio.to_thread(_write_all, writer, comments)
+            process.send_signal(signal.SIGINT)
+            ended = await finish(process)
+        os.close(writer)
+        return ended
+
+    ended = asyncio.run(main())
+
+    assert (130, "", "") == (ended.code, ended.out, ended.err)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(data)
+
+
+def test_a_reader_that_leaves_ends_it_quietly() -> None:
+    """``| head -1`` is no error message: 141, as for any program in a pipe."""
+
+    async def main() -> Ended:
+        async with Simulator() as simulator:
+            ids = [simulator.add_task(after=0.2 * n) for n in range(10)]
+            reader, writer = os.pipe()
+            env = environment(simulator)
+            args = ("watch", *ids, "--interval", "0.1")
+            async with started(*args, env=env, stdout=writer) as process:
+                os.close(writer)
+                first = await asyncio.to_thread(os.read, reader, 10)
+                os.close(reader)
+                ended = await finish(process)
+        return Ended(ended.code, first.decode(), ended.err)
+
+    ended = asyncio.run(main())
+
+    assert (141, "") == (ended.code, ended.err)
+    assert ended.out.startswith("20")
