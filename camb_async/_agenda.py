@@ -39,6 +39,8 @@ class Agenda(Generic[ItemT]):
     def put(self, item: ItemT, due: float) -> int:
         """Enter ``item``, to come out at ``due`` or less than a width later."""
         slot = ceil(due / self.width)
+        if slot * self.width < due:  # the division was rounded down
+            slot += 1
         bucket = self._buckets.get(slot)
         if bucket is None:
             self._buckets[slot] = {item: None}

@@ -26,6 +26,8 @@ TRICKLE = 10.0
 _SLOWER = 0.9
 _FASTER = 1.02
 _SLOWEST = 1 / 16
+# An allowance of one, but for the rounding of the delays that led to it.
+_ONE = 1.0 - 1e-6
 
 
 @attrs.define(eq=False)
@@ -38,6 +40,7 @@ class Pacer:
     _paused_until: float = attrs.field(default=0.0, init=False)
     _allowance: float = attrs.field(default=1.0, init=False)
     _counted_at: float = attrs.field(default=0.0, init=False)
+    _full_rate: float = attrs.field(default=TRICKLE, init=False)
     _observed: float = attrs.field(default=0.0, init=False)
     _observed_at: float = attrs.field(default=0.0, init=False)
 
@@ -46,9 +49,7 @@ class Pacer:
         """Requests a second that may leave at present; None for no limit."""
         if self._share >= 1.0:
             return self.limits.max_rate
-        # Without a configured rate, slowing down starts from the rate that was
-        # being sent when the server complained; a trickle needs no slowing down.
-        return self._share * (self.limits.max_rate or max(TRICKLE, self._observed))
+        return self._share * self._full_rate
 
     def delay(self, now: float, wanted: int = 1) -> float | None:
         """Return the seconds until a request may leave; None: a slot must come free.
@@ -64,7 +65,7 @@ class Pacer:
         if rate is None:
             return 0.0
         self._accrue(rate, now)
-        if self._allowance >= 1.0:
+        if self._allowance >= _ONE:
             return 0.0
         together = max(1.0, min(float(wanted), rate * SAVED_UP / 2))
         return (together - self._allowance) / rate
@@ -88,6 +89,10 @@ class Pacer:
 
     def refused(self, now: float, retry_after: float | None) -> None:
         """Slow down: the server answered 429 or 503."""
+        if self._share >= 1.0:
+            # Without a configured rate, slowing down starts from the rate that was
+            # being sent; a trickle needs no slowing down.
+            self._full_rate = self.limits.max_rate or max(TRICKLE, self._observed)
         self._share = max(_SLOWEST, self._share * _SLOWER)
         if retry_after:
             until = now + min(retry_after, PAUSE_MAX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -62,8 +63,11 @@ def invalid(reply: Reply, why: str) -> InvalidResponseError:
 
 def excerpt(body: bytes) -> str:
     """Return the beginning of a body as text that is safe to show."""
-    text = body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else " " for c in text)[:_EXCERPT_LENGTH]
+    return _showable(body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace"))
+
+
+def _showable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:_EXCERPT_LENGTH])
 
 
 # What an HTTP status means: the error, and what to do about it.
@@ -141,9 +145,10 @@ def _redirect_error(reply: Reply) -> UnexpectedRedirectError:
     target = None
     if location is not None:
         try:
-            parts = urlsplit(location[:2000])
+            parts = urlsplit(location)
             host = parts.netloc.rpartition("@")[2]
-            target = f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+            shown = parts._replace(netloc=host, query="", fragment="").geturl()
+            target = _showable(shown)
         except ValueError:
             target = "an unreadable address"
     return UnexpectedRedirectError(
@@ -176,7 +181,7 @@ def _what_it_says(reply: Reply, detail: object) -> str:
         said = detail.rstrip(". ")
     else:
         said = excerpt(reply.body)[:80]
-    return f": {excerpt(said.encode())}" if said else ""
+    return f": {_showable(said)}" if said else ""
 
 
 def _issues(detail: object) -> tuple[ValidationIssue, ...]:
@@ -194,7 +199,7 @@ def _issue(item: Mapping[str, object]) -> ValidationIssue:
     loc = item.get("loc")
     parts = cast("list[object]", loc) if isinstance(loc, list) else []
     return ValidationIssue(
-        loc=tuple(part if isinstance(part, int) else str(part) for part in parts),
+        loc=tuple(part if type(part) is int else str(part) for part in parts),
         msg=str(item.get("msg", "")),
         type=str(item.get("type", "")),
     )
@@ -234,6 +239,8 @@ def _http_date(value: str | None) -> float | None:
     if not value or len(value) > 64 or not value.isascii():  # noqa: PLR2004
         return None
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # HTTP dates are in GMT, whether they say so or not.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

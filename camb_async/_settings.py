@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, TypeVar
+from urllib.parse import quote, urlsplit
 
-import attrs
 from multidict import CIMultiDict
+from yarl import URL
 
 from ._refusals import Reply
 from ._version import __version__
@@ -25,6 +27,8 @@ from .errors import APIConnectionError, CambError, ConfigurationError
 #: Where the service is documented to be.
 DEFAULT_BASE_URL = "https://client.camb.ai/apis"
 KEY_HEADER = "x-api-key"
+
+ValueT = TypeVar("ValueT")
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 
@@ -48,24 +52,30 @@ def read_base_url(base_url: str | None) -> str:
             only), or has a user, a query or a fragment.
     """
     given = base_url or os.environ.get("CAMB_BASE_URL") or DEFAULT_BASE_URL
-    # The value is never shown: a mistyped one may hold a password or a key.
-    refusal = (
-        "The base URL cannot be used: it must be https://HOST[:PORT][/PATH] (plain "
-        "http for loopback hosts only) without user, query or fragment. It comes "
-        "from the base_url argument, or from CAMB_BASE_URL."
-    )
-    if not given.isascii() or not given.isprintable() or " " in given:
-        raise ConfigurationError(refusal)
-    try:
-        parts = urlsplit(given)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise ConfigurationError(refusal) from None
-    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    extra = "@" in parts.netloc or "?" in given or "#" in given
-    if not host or not secure or extra:
-        raise ConfigurationError(refusal)
+    if not _can_be_base(given):
+        # The value is never shown: a mistyped one may hold a password or a key.
+        message = (
+            "The base URL cannot be used: it must be https://HOST[:PORT][/PATH] (plain "
+            "http for loopback hosts only) without user, query or fragment. It comes "
+            "from the base_url argument, or from CAMB_BASE_URL."
+        )
+        raise ConfigurationError(message)
     return given.rstrip("/")
+
+
+def _can_be_base(given: str) -> bool:
+    if not given.isascii() or not given.isprintable():
+        return False
+    if any(character in given for character in " \\@?#"):
+        return False
+    try:
+        url = URL(given, encoded=True)
+        host, _port = url.host, url.port
+        _ = urlsplit(given).port  # which is stricter about brackets and ports
+    except ValueError:
+        return False
+    secure = url.scheme == "https" or (url.scheme == "http" and is_loopback(host))
+    return bool(host) and secure
 
 
 def is_loopback(host: str | None) -> bool:
@@ -78,6 +88,11 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def hide(key: ValueT) -> ValueT | Secret:
+    """Return a key that does not show itself; anything else as it is."""
+    return Secret(key) if isinstance(key, str) else key
+
+
 def check_key(key: object) -> Secret:
     """Return the key, ready to be sent.
 
@@ -87,7 +102,7 @@ def check_key(key: object) -> Secret:
     if not isinstance(key, str):
         message = f"The API key must be a str, not {type(key).__name__}."
         raise ConfigurationError(message)
-    key = key.strip()
+    key = Secret(key.strip())
     if not key:
         message = (
             "No API key: set CAMB_API_KEY, or pass api_key. Keys are made in the API "
@@ -100,7 +115,7 @@ def check_key(key: object) -> Secret:
             "an invisible or non-ASCII character): copy it again. It is not shown."
         )
         raise ConfigurationError(message)
-    return Secret(key)
+    return key
 
 
 def _headers(key: Secret) -> Mapping[str, str]:
@@ -120,27 +135,41 @@ class Credentials:
     def __init__(self, key: Secret) -> None:
         self.key: Final = key
         self.headers: Final = _headers(key)
+        # As it is, and as it would stand in JSON or in a URL.
+        forms = {str(key), json.dumps(key)[1:-1], quote(key, safe="")}
+        self._forms = tuple(map(Secret, forms))
 
     def redact(self, reply: Reply) -> Reply:
         """Return the answer without the key, should a server have echoed it."""
-        key = self.key.encode()
-        if key not in reply.body:
+        body, headers = reply.body, reply.headers
+        for form in self._forms:
+            body = body.replace(form.encode(), b"***")
+        if reply.status != HTTPStatus.OK:
+            headers = {name: self._hidden(value) for name, value in headers.items()}
+        elif body == reply.body:
             return reply
-        return attrs.evolve(reply, body=reply.body.replace(key, b"***"))
+        return Reply(reply.status, headers, body)
+
+    def _hidden(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, "***")
+        return text
 
 
 class KeyRing:
     """Holds the credentials, and asks for the key if that is somebody's to say."""
 
     def __init__(self, api_key: ApiKey | None) -> None:
+        api_key = hide(api_key)
         self.credentials: Credentials | None = None
         self._provider: Callable[[], str | Awaitable[str]] | None = None
         self._asking = asyncio.Lock()
         if callable(api_key):
             self._provider = api_key
         else:
-            given = os.environ.get("CAMB_API_KEY", "") if api_key is None else api_key
-            self.credentials = Credentials(check_key(given))
+            if api_key is None:
+                api_key = hide(os.environ.get("CAMB_API_KEY", ""))
+            self.credentials = Credentials(check_key(api_key))
 
     async def obtain(self) -> Credentials:
         """Return the credentials, asking the provider the first time.
@@ -174,9 +203,9 @@ class KeyRing:
     async def _ask(self) -> Secret:
         assert self._provider is not None  # noqa: S101 - both callers know
         try:
-            key = self._provider()
+            key = hide(self._provider())
             if inspect.isawaitable(key):
-                key = await key
+                key = hide(await key)
         except CambError:
             raise
         except Exception as error:

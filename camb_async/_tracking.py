@@ -47,7 +47,7 @@ from .errors import (
 )
 from .models import TaskRef, TaskState, TaskStatus, Transition
 from .policies import RetryPolicy
-from .schedules import PollSchedule
+from .schedules import DELAY_MAX, PollSchedule
 
 
 #: Errors that say the same of every task of the session: all watches end.
@@ -207,9 +207,9 @@ class Tracker:
         grace_left = self._grace_left(error, rules.retry, now)
         if isinstance(error, DEFINITIVE) or grace_left == 0.0:
             return self._end(now, at)
-        asked_for = getattr(error, "retry_after", None) or 0.0
         backoff = min(rules.retry.backoff(self.failures, unit), grace_left)
-        return Step(None, max(backoff, asked_for))
+        asked_for = error.retry_after if isinstance(error, APIStatusError) else None
+        return Step(None, max(backoff, min(asked_for or 0.0, DELAY_MAX)))
 
     def change(self, now: float, at: datetime) -> Transition | None:
         """Return the transition to what was seen last, if the iterator lacks it."""

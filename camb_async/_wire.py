@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import isinf
 from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
@@ -69,9 +70,18 @@ def _strict_int(value: object, _: object) -> int:
     return value
 
 
+def _strict_texts(value: object, _: object) -> list[str]:
+    # A text is a sequence of texts, too, but never one of links.
+    if not isinstance(value, list):
+        message = f"list expected, not {type(value).__name__}"
+        raise TypeError(message)
+    return [_strict_str(item, str) for item in cast("list[object]", value)]
+
+
 _converter = Converter()
 _converter.register_structure_hook(str, _strict_str)
 _converter.register_structure_hook(int, _strict_int)
+_converter.register_structure_hook_func(lambda shape: shape == list[str], _strict_texts)
 
 
 class StatusReader:
@@ -155,6 +165,7 @@ def read_json(reply: Reply) -> Any:
         return json.loads(
             reply.body,
             parse_constant=_refuse_constant,
+            parse_float=_finite,
             object_pairs_hook=_unique_keys,
         )
     except (ValueError, RecursionError) as error:
@@ -164,6 +175,14 @@ def read_json(reply: Reply) -> Any:
 def _refuse_constant(name: str) -> NoReturn:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        message = "a number is beyond every float"
+        raise ValueError(message)
+    return number
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

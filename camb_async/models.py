@@ -42,7 +42,9 @@ class TaskStatus(StrEnum):
     def _missing_(cls, value: object) -> TaskStatus | None:
         if not isinstance(value, str):
             return None
-        return cls.__members__.get(value.upper(), cls.UNKNOWN)
+        # Beyond ASCII there are letters whose upper case is that of another.
+        text = value.upper() if value.isascii() else ""
+        return cls.__members__.get(text, cls.UNKNOWN)
 
     @property
     def is_final(self) -> bool:

@@ -125,7 +125,7 @@ class GuardedSchedule:
     def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return what the schedule says, made a number of seconds to wait."""
         try:
-            delay = self.schedule.next_delay(task, age, age_known=age_known)
+            delay = float(self.schedule.next_delay(task, age, age_known=age_known))
             return DELAY_INSTEAD if isnan(delay) else min(max(0.0, delay), DELAY_MAX)
         except Exception:
             logger.warning(

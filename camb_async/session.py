@@ -17,7 +17,7 @@ from yarl import URL
 from ._calls import Calls
 from ._downloads import Download
 from ._links import LinkRules
-from ._settings import ApiKey, KeyRing, is_loopback, read_base_url
+from ._settings import ApiKey, KeyRing, hide, is_loopback, read_base_url
 from ._wire import StatusReader, read_previews, read_task_id
 from .errors import (
     APIConnectionError,
@@ -70,6 +70,7 @@ class CambSession:
         retry: RetryPolicy | None = None,
         request_timeout: float = 30.0,
     ) -> None:
+        api_key = hide(api_key)  # from tracebacks that show local variables
         self.limits: Final = limits or Limits()
         self.retry: Final = retry or RetryPolicy()
         self.base_url: Final = read_base_url(base_url)
