@@ -40,6 +40,7 @@ class Limiter:
                 self.pacer.take_back()
                 self._pump()
             raise
+        self.pacer.left(self._loop.time())
 
     def release(self) -> None:
         """Give the slot back."""

@@ -78,6 +78,13 @@ class Pacer:
         if self.limits.max_rate is None:
             self._observe(now)
 
+    def left(self, now: float) -> None:
+        """Take note that a request which might leave earlier leaves only now.
+
+        The time in between, when the process was held up, is not saved up.
+        """
+        self._counted_at = max(self._counted_at, now)
+
     def take_back(self) -> None:
         """Undo ``leave`` for a request that was not sent after all."""
         self.in_flight -= 1

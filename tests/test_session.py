@@ -671,16 +671,31 @@ def test_cookies_are_not_kept() -> None:
 def test_the_rate_is_held_over_all_callers() -> None:
     """Watchers and calls share one budget; no second has more than the limit."""
 
-    async def main() -> None:
-        limits = Limits(max_in_flight=100, max_rate=40)
-        async with served(limits=limits) as (simulator, camb):
+    async def main() -> list[float]:
+        times: list[float] = []
+
+        async def note(*_: object) -> None:
+            times.append(asyncio.get_running_loop().time())
+
+        # Times are taken as requests leave: on their way a busy machine may bunch
+        # them, which is not the limiter's doing.
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_start.append(note)
+        async with (
+            aiohttp.ClientSession(trace_configs=[tracing]) as borrowed,
+            served(
+                limits=Limits(max_in_flight=100, max_rate=40), client_session=borrowed
+            ) as (simulator, camb),
+        ):
             tasks = [simulator.add_task() for _ in range(120)]
             await asyncio.gather(*(camb.poll(task) for task in tasks))
-            times = [request.at for request in simulator.requests]
-            worst = max(sum(at <= t < at + 1.0 for t in times) for at in times)
-            assert worst <= 46
+        return times
 
-    run(main())
+    times = run(main())
+    worst = max(sum(at <= t < at + 1.0 for t in times) for at in times)
+
+    assert 120 == len(times)
+    assert worst <= 44
 
 
 def test_cancelled_polls_leave_no_socket_and_no_slot() -> None:
