@@ -48,7 +48,7 @@ from .models import (
 )
 from .policies import Limits, RetryPolicy
 from .schedules import FixedInterval, PollSchedule, ShareOfAge
-from .session import CambSession
+from .session import CambSession, ShortDescriptionWarning
 from .watcher import TaskWatcher
 
 
@@ -78,6 +78,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "ShareOfAge",
+    "ShortDescriptionWarning",
     "StatusSource",
     "SubmissionUnknownError",
     "TaskError",

@@ -175,7 +175,7 @@ class Engine:
         self._alarm_at = inf
         for watch in self._stops.pop_due(now):
             watch.stop_slot = None
-            self._expire(watch, now - LAST_POLL_PATIENCE)
+            self._expire(watch, watch.stop_at)
         for watch in self._polls.pop_due(now):
             self._make_ready(watch, watch.due)
         for agenda in (self._polls, self._stops):

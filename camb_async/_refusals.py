@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from .errors import (
+    SHOWN_MAX,
     APIStatusError,
     AuthenticationError,
     CambError,
@@ -31,13 +32,13 @@ from .errors import (
     UnexpectedRedirectError,
     ValidationError,
     ValidationIssue,
+    showable,
 )
 
 
 #: Seconds; a longer Retry-After is taken for this.
 RETRY_AFTER_MAX = 86_400.0
 
-_EXCERPT_LENGTH = 200
 _ISSUES_MAX = 100
 
 
@@ -63,11 +64,7 @@ def invalid(reply: Reply, why: str) -> InvalidResponseError:
 
 def excerpt(body: bytes) -> str:
     """Return the beginning of a body as text that is safe to show."""
-    return _showable(body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace"))
-
-
-def _showable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text[:_EXCERPT_LENGTH])
+    return showable(body[: 4 * SHOWN_MAX].decode("utf-8", "replace"))
 
 
 # What an HTTP status means: the error, and what to do about it.
@@ -148,7 +145,7 @@ def _redirect_error(reply: Reply) -> UnexpectedRedirectError:
             parts = urlsplit(location)
             host = parts.netloc.rpartition("@")[2]
             shown = parts._replace(netloc=host, query="", fragment="").geturl()
-            target = _showable(shown)
+            target = showable(shown)
         except ValueError:
             target = "an unreadable address"
     return UnexpectedRedirectError(
@@ -181,7 +178,7 @@ def _what_it_says(reply: Reply, detail: object) -> str:
         said = detail.rstrip(". ")
     else:
         said = excerpt(reply.body)[:80]
-    return f": {_showable(said)}" if said else ""
+    return f": {showable(said)}" if said else ""
 
 
 def _issues(detail: object) -> tuple[ValidationIssue, ...]:

@@ -44,6 +44,7 @@ from .errors import (
     TaskPaymentRequiredError,
     TaskTimeoutError,
     ValidationError,
+    showable,
 )
 from .models import TaskRef, TaskState, TaskStatus, Transition
 from .policies import RetryPolicy
@@ -88,11 +89,13 @@ def verdict(task: TaskRef, state: TaskState) -> TaskError | None:
     if status is TaskStatus.SUCCESS:
         return None
     # Missing credits are told in two ways: as a status, or as ERROR's reason.
-    if state.exception_reason == TaskStatus.PAYMENT_REQUIRED:
+    reason = state.exception_reason or ""
+    if reason.upper() == TaskStatus.PAYMENT_REQUIRED:
         status = TaskStatus.PAYMENT_REQUIRED
     error_class, advice = _VERDICTS[status]
-    reason = f" ({state.exception_reason})" if state.exception_reason else ""
-    said = f" The service says: {str(state.message)[:200]}" if state.message else ""
+    reason = f" ({showable(reason)})" if reason else ""
+    said = showable(str(state.message)) if state.message else ""
+    said = f" The service says: {said}" if said else ""
     text = (
         f"{task.kind.value} task {task.task_id} ended as "
         f"{state.raw_status}{reason}.{said} {advice}"

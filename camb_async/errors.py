@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from .models import TaskRef, TaskState
 
 
+#: Characters of somebody else's text that a message or an excerpt shows.
+SHOWN_MAX = 200
+
+
+def showable(text: str) -> str:
+    """Return the beginning of a foreign text, safe for a terminal and a log."""
+    return "".join(c if c.isprintable() else " " for c in text[:SHOWN_MAX])
+
+
 def _rebuild(cls: type[CambError], args: tuple[Any, ...]) -> CambError:
     return cls.__new__(cls, *args)
 
@@ -65,7 +74,10 @@ class CambError(Exception):
         """Return an equal error for another raiser, so that tracebacks stay apart."""
         copied = type(self).__new__(type(self), *self.args)
         copied.__dict__.update(self.__dict__)
+        if hasattr(self, "__notes__"):
+            copied.__notes__ = list(self.__notes__)
         copied.__cause__ = self.__cause__
+        copied.__suppress_context__ = self.__suppress_context__
         return copied
 
 

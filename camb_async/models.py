@@ -129,7 +129,9 @@ class TaskRef:
         Raises:
             InvalidTaskIdError: the kind is none of TaskKind, or the id is bad.
         """
-        kind, colon, task_id = text.partition(":")
+        kind, colon, task_id = (
+            text.partition(":") if isinstance(text, str) else (text, "", "")
+        )
         if not colon:
             return cls(text)
         if kind not in TaskKind.__members__.values():

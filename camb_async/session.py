@@ -41,6 +41,10 @@ _CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
 _RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
 
 
+class ShortDescriptionWarning(UserWarning):
+    """A voice description is shorter than the documentation asks for."""
+
+
 class CambSession:
     """A session with the Camb.ai task API. Use it as ``async with``.
 
@@ -204,6 +208,9 @@ class CambSession:
             project_description: a note to it.
             folder_id: the studio folder to put it into.
 
+        Warns:
+            ShortDescriptionWarning: the description is shorter than that.
+
         Returns:
             The task, with ``created_at`` set.
 
@@ -337,5 +344,6 @@ def _warn_if_short(description: str) -> None:
             f"The voice description has {words} words and {length} characters; the "
             f"documentation asks for at least {DESCRIPTION_WORDS_MIN} and "
             f"{DESCRIPTION_LENGTH_MIN}, else the voice may not be made.",
+            ShortDescriptionWarning,
             stacklevel=3,
         )

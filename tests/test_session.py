@@ -34,6 +34,7 @@ from camb_async import (
     RetryPolicy,
     ServerError,
     SessionClosedError,
+    ShortDescriptionWarning,
     SubmissionUnknownError,
     TaskFailedError,
     TaskKind,
@@ -337,7 +338,7 @@ def test_a_short_description_is_warned_about_and_sent() -> None:
 
     async def main() -> None:
         async with served() as (_, camb):
-            with pytest.warns(UserWarning, match="18") as warned:
+            with pytest.warns(ShortDescriptionWarning, match="18") as warned:
                 await camb.create_text_to_voice(text="a", voice_description="A voice.")
             assert __file__ == warned[0].filename
 

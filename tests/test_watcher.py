@@ -257,6 +257,14 @@ def test_a_poll_that_hangs_does_not_hold_up_the_deadline() -> None:
     assert last.elapsed == pytest.approx(12.0, abs=0.05)
 
 
+@pytest.mark.parametrize("deadline", [0.4, 0.9, 2.1, 6.2, 14.4])
+def test_no_deadline_is_lost_in_rounding(deadline: float) -> None:
+    """Sums of these and two seconds do not subtract back to what they were."""
+    (last,) = watch(FakeStatusSource(latency=1000.0), "a", deadline=deadline)
+
+    assert pytest.approx(deadline + 2.0, abs=0.05) == last.elapsed
+
+
 def test_a_deadline_during_an_outage_names_the_outage() -> None:
     """The last poll's error is the cause and stands in a note."""
     source = FakeStatusSource({"a": [refused("cable cut")]})
@@ -524,8 +532,7 @@ def test_what_is_unread_is_bounded_per_task() -> None:
     assert 65 == len(seen)
     assert seen[-1].succeeded
     assert all(
-        after.previous == before.status
-        for before, after in itertools.pairwise(seen)
+        after.previous == before.status for before, after in itertools.pairwise(seen)
     )
 
 
