@@ -1,0 +1,1 @@
+"""Applications to start from; each has a README of its own."""

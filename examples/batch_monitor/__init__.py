@@ -1,0 +1,1 @@
+"""Make hundreds of voices from a table, and lose none of them."""

@@ -1,0 +1,1 @@
+"""Tests of the examples, each against the application as a user starts it."""
