@@ -1,0 +1,1 @@
+"""A page that makes voices and shows, by itself, what becomes of each."""
