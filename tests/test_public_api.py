@@ -100,7 +100,7 @@ def test_every_error_is_public() -> None:
         name
         for name in camb_async.__all__
         if isinstance(getattr(camb_async, name), type)
-        and issubclass(getattr(camb_async, name), Exception)
+        and issubclass(getattr(camb_async, name), errors.CambError)
     }
 
     assert defined == public

@@ -645,3 +645,19 @@ def test_mistakes_are_named() -> None:
             simulator.add_task(answers=[])
 
     asyncio.run(main())
+
+
+def test_a_fault_may_be_for_one_method_only() -> None:
+    """A create can be made to fail while statuses are read."""
+
+    async def main() -> list[int | str]:
+        async with Simulator() as simulator, aiohttp.ClientSession() as client:
+            task_id = simulator.add_task()
+            simulator.fail("402", method="POST", times=None)
+            url = f"{simulator.base_url}/text-to-voice"
+            headers = {"x-api-key": simulator.api_key}
+            await client.get(f"{url}/{task_id}", headers=headers)
+            await client.post(url, headers=headers, json={})
+            return [request.answer for request in simulator.requests]
+
+    assert [200, "402"] == asyncio.run(main())

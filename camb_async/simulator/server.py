@@ -18,7 +18,7 @@ from .answers import Answer, Call, WireAnswer
 from .faults import Fault
 from .faults_wire import refuse
 from .loopback import Loopback
-from .plan import FaultPlan
+from .plan import FaultPlan, Filter
 from .previews import PreviewStore
 from .routes import PREFIX, find
 from .scenarios import Scenario
@@ -181,6 +181,7 @@ class Simulator:
         times: int | None = 1,
         task_id: str | None = None,
         path: str | None = None,
+        method: str | None = None,
     ) -> None:
         """Have the next requests answered by a fault.
 
@@ -189,11 +190,12 @@ class Simulator:
             times: how many requests; None for all until ``heal()``.
             task_id: only status requests for this task.
             path: only requests whose path begins so, such as "/text-to-voice/".
+            method: only requests of this method: "POST" stands for creates.
 
         Raises:
             ValueError: there is no such fault, or ``times`` is below 1.
         """
-        self._plan.order(Fault.of(fault), times, task_id, path)
+        self._plan.order(Fault.of(fault), times, Filter(task_id, path, method))
 
     def heal(self) -> None:
         """Forget every fault that was ordered by ``fail``."""
@@ -212,7 +214,8 @@ class Simulator:
         route = find(request.method, path)
         now = asyncio.get_running_loop().time()
         asked = Asked(route, query, request.headers, body, now)
-        outcome = self._plan.take(path, route) or self._service.answer(asked)
+        fault = self._plan.take(request.method, path, route)
+        outcome = fault or self._service.answer(asked)
         if isinstance(outcome, Answer):
             self._log(request, body, outcome.status)
             return outcome.response()

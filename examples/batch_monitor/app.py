@@ -16,7 +16,13 @@ from typing import NoReturn, cast
 
 from rich.console import Console
 
-from camb_async import CambError, CambSession, ConfigurationError, Limits
+from camb_async import (
+    CambError,
+    CambSession,
+    ConfigurationError,
+    Limits,
+    ShortDescriptionWarning,
+)
 
 from .arguments import Arguments, parse_arguments
 from .batch import RESULTS, Batch, ExitCode, check_same, is_refused_key
@@ -53,7 +59,7 @@ _SIGNALS = {
 
 def run() -> int:
     """Run the command line of this process and return its exit code."""
-    warnings.filterwarnings("ignore", message="The voice description has")
+    warnings.simplefilter("ignore", ShortDescriptionWarning)
     arguments = parse_arguments()
     try:
         rows = read_rows(arguments.rows, allow_short=arguments.allow_short)

@@ -10,7 +10,7 @@ import warnings
 
 import uvicorn
 
-from camb_async import CambSession, ConfigurationError
+from camb_async import CambSession, ConfigurationError, ShortDescriptionWarning
 
 from .app import LOOPBACK_HOSTS, create_app
 from .service import is_simulated
@@ -37,7 +37,7 @@ def main() -> int:
         _say(f"error: {where} cannot be had: {error.strerror}", on_stderr=True)
         return 2
     # The page itself tells of a short description, before it is sent.
-    warnings.filterwarnings("ignore", message="The voice description has ")
+    warnings.simplefilter("ignore", ShortDescriptionWarning)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     hosts = [*LOOPBACK_HOSTS, arguments.host, *arguments.allow_host]
     app = create_app(hosts=hosts, heartbeat=arguments.heartbeat)
