@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from camb_async import CambError, TaskRef, __version__
 from camb_async.simulator import SCENARIOS, Simulator
 
+from .checks import deadline_of, given, make_directory, positive, voice_task
 from .demo import DemoOptions, run_demo
 from .exits import ExitCode, code_of_error
 from .ids import read_tasks
@@ -18,6 +19,7 @@ from .runner import Command, run
 from .screen import Screen
 from .simulate import simulate
 from .status import show_status
+from .voice import VoiceOptions, Wish, make_voice
 from .watch import WatchOptions, watch
 
 
@@ -42,6 +44,12 @@ AsJson = Annotated[
 ]
 NoColor = Annotated[
     bool, typer.Option("--no-color", help="No colours, as with NO_COLOR set.")
+]
+Deadline = Annotated[
+    str,
+    typer.Option(
+        metavar="SECONDS", help="How long a task is given; none for no limit."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="What all chance is drawn from.")]
 Speed = Annotated[float, typer.Option(help="The factor on time: 2 is twice as fast.")]
@@ -84,7 +92,7 @@ def demo_command(
     A simulator on this machine makes them, drops connections, answers 502 and
     lets some of them fail, so that you see what waiting well looks like.
     """
-    chosen = DemoOptions(seed=seed, speed=_positive(speed, "--speed"), as_json=as_json)
+    chosen = DemoOptions(seed=seed, speed=positive(speed, "--speed"), as_json=as_json)
     screen = Screen.of_process(color=not no_color)
     _finish(lambda: run_demo(chosen, screen), screen)
 
@@ -99,12 +107,7 @@ def watch_command(
             "stdin, one a line.",
         ),
     ],
-    deadline: Annotated[
-        str,
-        typer.Option(
-            metavar="SECONDS", help="How long each task is given; none for no limit."
-        ),
-    ] = "3600",
+    deadline: Deadline = "3600",
     interval: Annotated[
         float | None,
         typer.Option(
@@ -125,9 +128,9 @@ def watch_command(
     change. A failed poll is no failed task: it goes on until the deadline.
     """
     chosen = WatchOptions(
-        deadline=_deadline(deadline),
-        interval=None if interval is None else _positive(interval, "--interval"),
-        max_rate=_positive(max_rate, "--max-rate"),
+        deadline=deadline_of(deadline),
+        interval=None if interval is None else positive(interval, "--interval"),
+        max_rate=positive(max_rate, "--max-rate"),
         as_json=as_json,
     )
     screen = Screen.of_process(color=not no_color)
@@ -155,6 +158,65 @@ def status_command(
     _finish(lambda: show_status(task, screen, as_json=as_json), screen)
 
 
+@app.command("voice")
+def voice_command(
+    description: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DESCRIPTION",
+            show_default=False,
+            help="What the voice is like, in at least 18 words and 100 characters.",
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="What the previews say.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Create nothing: wait for this task, and fetch its previews.",
+        ),
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where the previews go; no file is ever overwritten.",
+        ),
+    ] = Path(),
+    deadline: Deadline = "3600",
+    project_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the run is called in the studio."),
+    ] = None,
+    as_json: AsJson = False,
+    no_color: NoColor = False,
+) -> None:
+    """Describe a voice, wait for it, and fetch its previews.
+
+    Writes the path of each preview to stdout. An interrupted task goes on
+    remotely: voice --task ID takes it up again.
+    """
+    screen = Screen.of_process(color=not no_color)
+    options = VoiceOptions(
+        directory=out, deadline=deadline_of(deadline), as_json=as_json
+    )
+    asked: Wish | TaskRef
+    if task is None:
+        asked = Wish(
+            description=given(description, "DESCRIPTION"),
+            text=given(text, "--text"),
+            project_name=project_name,
+        )
+    elif description is text is project_name is None:
+        asked = voice_task(task)
+    else:
+        message = "is taken up as it is: leave out DESCRIPTION, --text, --project-name"
+        raise typer.BadParameter(message, param_hint="--task")
+    make_directory(out)
+    _finish(lambda: make_voice(asked, options, screen), screen)
+
+
 @app.command("simulate")
 def simulate_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
@@ -168,7 +230,7 @@ def simulate_command(
 
     The first line on stdout is its base URL; how to use it is told on stderr.
     """
-    speed = _positive(speed, "--speed")
+    speed = positive(speed, "--speed")
     screen = Screen.of_process()
     try:
         simulator = Simulator(scenario, seed=seed, speed=speed, port=port)
@@ -189,23 +251,3 @@ def _tasks(ids: list[str], screen: Screen) -> list[TaskRef]:
         raise typer.Exit(code_of_error(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-def _positive(value: float, option: str) -> float:
-    if not (math.isfinite(value) and value > 0):
-        message = f"must be a number above 0, not {value:g}"
-        raise typer.BadParameter(message, param_hint=option)
-    return value
-
-
-def _deadline(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0 or math.isinf(seconds):
-        message = f"must be seconds of at least 0, or none; not {text!r}"
-        raise typer.BadParameter(message, param_hint="--deadline")
-    return seconds

@@ -43,7 +43,11 @@ _DESCRIPTIONS = (
     ),
 )
 _LESSON = "Broken answers delayed a poll; they never cost a task."
-_NEXT = "Next, with your own key in CAMB_API_KEY: camb-async watch TASK_ID"
+_NEXT = (
+    "Next, with your own key in CAMB_API_KEY:",
+    '  camb-async voice "DESCRIPTION" --text "TEXT"  make a voice, fetch its previews',
+    "  camb-async watch TASK_ID                      follow tasks that are under way",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +87,7 @@ async def play_demo(
 
 def demo_summary(board: Board, stats: WatcherStats) -> RenderableType:
     """Return the last words of the demo."""
-    return summary(board, stats, _LESSON, _NEXT)
+    return summary(board, stats, _LESSON, *_NEXT)
 
 
 def _session(simulator: Simulator, speed: float) -> CambSession:

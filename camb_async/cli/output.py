@@ -84,10 +84,8 @@ def reason_of(transition: Transition) -> str:
 def transition_json(transition: Transition) -> str:
     """Return one transition as one JSON object in one line."""
     error = transition.error
-    told = None
-    if error is not None:
-        told = {"type": type(error).__name__, "message": str(error)}
-    return _dump(
+    told = None if error is None else error_fields(type(error).__name__, error)
+    return dump(
         {
             "task_id": transition.task_id,
             "kind": transition.task.kind,
@@ -97,11 +95,16 @@ def transition_json(transition: Transition) -> str:
             "succeeded": transition.succeeded,
             "error": told,
             "at": _iso(transition.at),
-            "elapsed": _rounded(transition.elapsed),
-            "uncertainty": _rounded(transition.uncertainty),
+            "elapsed": rounded(transition.elapsed),
+            "uncertainty": rounded(transition.uncertainty),
             "polls": transition.polls,
         }
     )
+
+
+def error_fields(name: str, message: object) -> dict[str, str]:
+    """Return an error as it is written in JSON."""
+    return {"type": name, "message": str(message)}
 
 
 def state_line(task: TaskRef, state: TaskState) -> str:
@@ -113,7 +116,7 @@ def state_line(task: TaskRef, state: TaskState) -> str:
 
 def state_json(task: TaskRef, state: TaskState) -> str:
     """Return one status as one JSON object in one line."""
-    return _dump(
+    return dump(
         {
             "task_id": task.task_id,
             "kind": task.kind,
@@ -136,11 +139,13 @@ def _iso(at: datetime) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _rounded(seconds: float | None) -> float | None:
+def rounded(seconds: float | None) -> float | None:
+    """Return seconds as they are written in JSON: to the millisecond."""
     return None if seconds is None else round(seconds, 3)
 
 
-def _dump(fields: Mapping[str, Any]) -> str:
+def dump(fields: Mapping[str, Any]) -> str:
+    """Return one JSON object in one line."""
     return json.dumps(fields, default=_plain, separators=(", ", ": "))
 
 

@@ -112,15 +112,25 @@ def _empty_table(width: int) -> Table:
 
 
 def _moving_row(watched: WatchedTask) -> tuple[RenderableType, ...]:
-    status = TaskStatus.PENDING if watched.state is None else watched.state.status
-    word = "not seen yet" if watched.state is None else status_word(watched.state)
     return (
         short_id(watched.task),
-        _state(status, word),
+        _state_of(watched),
         f"{watched.elapsed:.1f} s",
         str(watched.polls),
         _next_poll(watched),
     )
+
+
+def moving_line(watched: WatchedTask) -> Text:
+    """Return how a task stands in one line, without its id."""
+    state, next_poll = _state_of(watched), _next_poll(watched)
+    return Text(" · ").join([state, Text(f"{watched.elapsed:.1f} s"), next_poll])
+
+
+def _state_of(watched: WatchedTask) -> Text:
+    if watched.state is None:
+        return _state(TaskStatus.PENDING, "not seen yet")
+    return _state(watched.state.status, status_word(watched.state))
 
 
 def _next_poll(watched: WatchedTask) -> Text:

@@ -13,15 +13,16 @@ from rich.console import Console
 
 @attrs.frozen
 class Screen:
-    """The two streams, and whether a person watches the first.
+    """The two streams, and whether a person watches them.
 
-    ``live`` is decided by the stream alone: a setting that forces colours must
-    not put a moving table into a pipe.
+    ``live`` (stdout) and ``err_live`` (stderr) are decided by the streams alone:
+    a setting that forces colours must not put a moving table into a pipe.
     """
 
     out: Console
     err: Console
     live: bool
+    err_live: bool
 
     @classmethod
     def of_process(cls, *, color: bool = True) -> Self:
@@ -30,10 +31,12 @@ class Screen:
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         no_color = None if color else True
+        can_move = os.environ.get("TERM") != "dumb"
         return cls(
             out=Console(no_color=no_color, highlight=False),
             err=Console(no_color=no_color, highlight=False, stderr=True),
-            live=sys.stdout.isatty() and os.environ.get("TERM") != "dumb",
+            live=sys.stdout.isatty() and can_move,
+            err_live=sys.stderr.isatty() and can_move,
         )
 
     def write(self, line: str) -> None:
@@ -48,9 +51,13 @@ class Screen:
 
     def complain(self, error: object) -> None:
         """Say what went wrong, in one line of talk."""
-        notes = getattr(error, "__notes__", ())
-        text = " ".join(str(part) for part in (error, *notes))
-        self.tell(f"camb-async: {printable(text)}")
+        self.tell(f"camb-async: {printable(with_notes(error))}")
+
+
+def with_notes(error: object) -> str:
+    """Return what an error says, with the notes that were added to it."""
+    notes = getattr(error, "__notes__", ())
+    return " ".join(str(part) for part in (error, *notes))
 
 
 def printable(text: object) -> str:
