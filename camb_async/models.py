@@ -261,7 +261,7 @@ class DownloadProgress:
         run_id: the run whose previews are fetched.
         index: which preview, from 0.
         count: how many previews the run has.
-        received: bytes received so far.
+        received: bytes received so far; a try that failed starts over.
         total: bytes there are; None if the server does not say.
         path: where the file is, once it is complete; None before.
     """

@@ -306,6 +306,9 @@ class CambSession:
             LinkExpiredError: the links are refused even when fetched again.
             CambError: as ``get_text_to_voice_result``, for the links.
         """
+        if isinstance(allow_hosts, str):
+            message = f"allow_hosts is several names; for one, pass [{allow_hosts!r}]"
+            raise TypeError(message)
         result = run
         if not isinstance(result, TextToVoiceResult):
             result = await self.get_text_to_voice_result(result)

@@ -364,6 +364,17 @@ def test_wait_raises_what_became_of_the_task() -> None:
     run(main())
 
 
+def test_a_lone_host_is_not_taken_for_many(tmp_path: Path) -> None:
+    """A str is an iterable of letters; that is never meant."""
+
+    async def main() -> None:
+        async with served() as (_, camb):
+            with pytest.raises(TypeError, match="several"):
+                await camb.download_previews(1, tmp_path, allow_hosts="host")
+
+    run(main())
+
+
 def test_every_kind_is_read_at_its_own_path() -> None:
     """A TaskRef of each kind gets its status."""
 

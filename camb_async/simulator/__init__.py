@@ -12,6 +12,15 @@ from __future__ import annotations
 from .faults import FAULTS, Fault
 from .scenarios import SCENARIOS, Scenario
 from .server import Request, Simulator
+from .threaded import ThreadedSimulator
 
 
-__all__ = ["FAULTS", "SCENARIOS", "Fault", "Request", "Scenario", "Simulator"]
+__all__ = [
+    "FAULTS",
+    "SCENARIOS",
+    "Fault",
+    "Request",
+    "Scenario",
+    "Simulator",
+    "ThreadedSimulator",
+]

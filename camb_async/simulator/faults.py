@@ -95,7 +95,7 @@ class Fault:
     name: str
     options: Mapping[str, Any] = attrs.field(hash=False)
 
-    def __init__(self, name: str, **options: Any) -> None:
+    def __init__(self, name: str, /, **options: Any) -> None:
         if name not in FAULTS:
             message = f"No fault is called {name!r}; known: {', '.join(FAULTS)}."
             raise ValueError(message)

@@ -1,0 +1,447 @@
+"""One preview from one link: whole, and from nowhere but where it may come from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from camb_async import (
+    CambSession,
+    DownloadError,
+    DownloadProgress,
+    TextToVoiceResult,
+    _fetching,
+)
+from camb_async.simulator import Fault
+
+from .downloading import (
+    AUDIO,
+    ONE_TRY,
+    PREVIEWS,
+    RUN,
+    TUNE,
+    TWO_TRIES,
+    WAV,
+    behind,
+    fetched,
+    file,
+    finished,
+    names,
+    results_asked,
+)
+from .helpers import run
+from .raw_server import answer, raw_server
+
+
+CUTS = [
+    *("truncate_content_length", "truncate_chunked", "truncate_close"),
+    *("reset_mid_body", "reset", "disconnect", "garbage", "500", "502_html", "503"),
+    *("504_html", "429", "408", Fault("http", status=425)),
+    Fault("http", status=200, body=b"", headers={"Content-Type": "audio/wav"}),
+]
+
+
+@pytest.mark.parametrize("fault", CUTS, ids=str)
+def test_a_try_that_fails_is_made_again(tmp_path: Path, fault: Fault | str) -> None:
+    """Nothing cut is ever published, and the next try brings the whole."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        async with finished() as (simulator, camb):
+            await camb.download_previews(RUN, tmp_path / "good")
+            simulator.fail(fault, times=6, path=PREVIEWS)
+            await camb.download_previews(
+                RUN,
+                tmp_path / "new",
+                on_progress=lambda _: seen.extend(names(tmp_path / "new")),
+            )
+            assert 8 <= len(fetched(simulator))
+
+    run(main())
+
+    assert names(tmp_path / "good") == names(tmp_path / "new")
+    for name in names(tmp_path / "new"):
+        whole = (tmp_path / "good" / name).read_bytes()
+        assert whole == (tmp_path / "new" / name).read_bytes()
+    assert any(name.endswith(".part") for name in seen)
+
+
+@pytest.mark.parametrize("fault", CUTS, ids=str)
+def test_tries_come_to_an_end(tmp_path: Path, fault: Fault | str) -> None:
+    """With nothing left on the disk, and no signature in what is raised."""
+
+    async def main() -> None:
+        async with finished(retry=TWO_TRIES) as (simulator, camb):
+            simulator.fail(fault, times=None, path=PREVIEWS)
+            with pytest.raises(DownloadError, match="This was try 2") as caught:
+                await camb.download_previews(RUN, tmp_path)
+            assert DownloadError is type(caught.value)
+            cause: BaseException | None = caught.value
+            while cause is not None:
+                assert "Signature" not in f"{cause} {cause!r}"
+                cause = cause.__cause__
+            # aiohttp asks once more by itself when there is no answer at all.
+            assert 8 >= len(fetched(simulator))
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "whole"),
+    [
+        (WAV, True),
+        (WAV[:-1], False),
+        (WAV + b"x", False),
+        (b"RIFF\xff\xff\xff\xffWAVE", False),
+        (b"RIFF", False),
+        (TUNE, False),
+    ],
+    ids=["whole", "cut", "too long", "unknown", "tiny", "mp3"],
+)
+def test_a_body_that_ends_with_its_connection(
+    tmp_path: Path,
+    body: bytes,
+    whole: bool,  # noqa: FBT001
+) -> None:
+    """WAV says how long it is; of anything else nobody can tell."""
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(body, "Content-Type: audio/wav", length=-1))
+
+    async def main() -> None:
+        async with (
+            raw_server(serve) as server,
+            behind(server.origin, retry=TWO_TRIES) as camb,
+        ):
+            if whole:
+                await camb.download_previews(RUN, tmp_path)
+                return
+            with pytest.raises(DownloadError, match="nobody can tell"):
+                await camb.download_previews(RUN, tmp_path)
+            assert 2 == len(server.heads)
+
+    run(main())
+
+    assert ["7-1.wav"] * whole == names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("html_200", "captive portal"),
+        (file(b"{}", "application/json; charset=utf-8"), "application/json"),
+        (file(TUNE, "audio/mpeg", Content_Encoding="gzip"), "gzip"),
+        ("204", "204"),
+        ("404", "404"),
+        ("400", "400"),
+        (Fault("http", status=206, body=TUNE), "206"),
+        (Fault("http", status=302), "302"),
+        (Fault("http", status=304, headers={"Location": "/"}), "304"),
+    ],
+    ids=str,
+)
+def test_what_is_no_file_is_refused_at_once(
+    tmp_path: Path, fault: Fault | str, says: str
+) -> None:
+    """Another try would bring the same."""
+
+    async def main() -> None:
+        async with finished() as (simulator, camb):
+            simulator.fail(fault, times=None, path=PREVIEWS)
+            with pytest.raises(DownloadError, match=says):
+                await camb.download_previews(RUN, tmp_path)
+            assert 2 >= len(fetched(simulator))
+            assert 1 == results_asked(simulator)
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+def test_a_file_that_was_not_encoded_says_so(tmp_path: Path) -> None:
+    """``identity`` is no encoding."""
+
+    async def main() -> None:
+        async with finished() as (simulator, camb):
+            plain = file(TUNE, "audio/mpeg", Content_Encoding="Identity")
+            simulator.fail(plain, times=None, path=PREVIEWS)
+            await camb.download_previews(RUN, tmp_path)
+
+    run(main())
+
+    assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
+
+
+def test_a_file_that_is_announced_too_large_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its length is known before its bytes; the error names the cap."""
+    monkeypatch.setattr(_fetching, "FILE_MAX", 1000)
+    told: list[DownloadProgress] = []
+
+    async def main() -> None:
+        async with finished() as (simulator, camb):
+            with pytest.raises(DownloadError, match="more than 1000 bytes"):
+                await camb.download_previews(RUN, tmp_path, on_progress=told.append)
+            assert 2 >= len(fetched(simulator))
+
+    run(main())
+
+    assert [] == told
+    assert [] == names(tmp_path)
+
+
+def test_a_file_that_never_ends_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody announced how long it is: the bytes are counted."""
+    monkeypatch.setattr(_fetching, "FILE_MAX", 1_000_000)
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"", AUDIO, "Transfer-Encoding: chunked", length=-1))
+        while True:
+            writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            await writer.drain()
+
+    async def main() -> None:
+        async with raw_server(serve) as server, behind(server.origin) as camb:
+            with pytest.raises(DownloadError, match="more than 1000000 bytes"):
+                await camb.download_previews(RUN, tmp_path)
+            assert 1 == len(server.heads)
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+async def say_nothing(_target: str, _writer: asyncio.StreamWriter) -> None:
+    """Leave the client waiting."""
+    await asyncio.Event().wait()
+
+
+async def say_a_bit(_target: str, writer: asyncio.StreamWriter) -> None:
+    """Stop in the middle of the body."""
+    writer.write(answer(TUNE, AUDIO, length=len(TUNE) + 1))
+    await asyncio.Event().wait()
+
+
+async def drip_head(_target: str, writer: asyncio.StreamWriter) -> None:
+    """Send headers, a byte at a time and without an end."""
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Filler: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def drip_body(_target: str, writer: asyncio.StreamWriter) -> None:
+    """Send the body a byte at a time."""
+    writer.write(answer(b"", AUDIO, length=len(TUNE)))
+    for byte in TUNE:
+        writer.write(bytes((byte,)))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("serve", [say_nothing, say_a_bit, drip_head, drip_body])
+def test_a_server_that_takes_for_ever_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Any]
+) -> None:
+    """Whether it is silent or trickles, before or within the body."""
+    monkeypatch.setattr(_fetching, "IDLE_TIMEOUT", 0.15)
+
+    async def main() -> None:
+        async with (
+            raw_server(serve) as server,
+            behind(server.origin, retry=TWO_TRIES) as camb,
+        ):
+            with pytest.raises(
+                DownloadError, match=r"broke off \(\w*Timeout"
+            ) as caught:
+                await camb.download_previews(RUN, tmp_path)
+            assert isinstance(caught.value.__cause__, TimeoutError)
+            assert 2 == len(server.heads)
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+def test_a_slow_server_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take much longer than the idle timeout, as long as enough comes."""
+    monkeypatch.setattr(_fetching, "IDLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(_fetching, "RATE_MIN", 1)
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"", AUDIO, length=len(TUNE)))
+        for part in range(0, len(TUNE), 400):
+            writer.write(TUNE[part : part + 400])
+            await writer.drain()
+            await asyncio.sleep(0.025)
+
+    async def main() -> None:
+        async with raw_server(serve) as server, behind(server.origin) as camb:
+            began = time.monotonic()
+            await camb.download_previews(RUN, tmp_path)
+            assert 0.4 < time.monotonic() - began
+
+    run(main())
+
+    assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
+
+
+def test_a_name_that_takes_for_ever_to_resolve_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system may take minutes; nothing is left running."""
+    monkeypatch.setattr(_fetching, "IDLE_TIMEOUT", 0.1)
+
+    async def resolve(*_args: object) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    async def main() -> None:
+        monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+        async with CambSession("key", retry=ONE_TRY) as camb:
+            result = TextToVoiceResult(RUN, ("https://files.example/x",))
+            with pytest.raises(DownloadError, match="TimeoutError"):
+                await camb.download_previews(result, tmp_path)
+
+    run(main())
+
+
+def test_a_name_that_does_not_resolve_is_tried_again(tmp_path: Path) -> None:
+    """For real: the name is one that never exists."""
+
+    async def main() -> None:
+        async with CambSession("key", retry=TWO_TRIES) as camb:
+            result = TextToVoiceResult(RUN, ("https://no.such.host.invalid/x",))
+            with pytest.raises(DownloadError, match="This was try 2"):
+                await camb.download_previews(result, tmp_path)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "file:///etc/passwd",
+        "data:audio/wav;base64,UklGRg==",
+        "http://93.184.215.14/x",
+        "http://user@127.0.0.1/x",
+        "https://10.0.0.1/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://2130706433/x",
+        "nonsense",
+    ],
+)
+def test_links_that_lead_astray_are_refused(tmp_path: Path, link: str) -> None:
+    """By themselves, and as the target of a redirect."""
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"", f"Location: {link}", status="307 Temporary Redirect"))
+
+    async def main() -> None:
+        async with raw_server(serve) as server:
+            for entry in (link, server.origin):
+                # A relative target is no way out of the server.
+                limit = 6 if link == "nonsense" else 1
+                async with behind(entry) as camb:
+                    with pytest.raises(DownloadError):
+                        await camb.download_previews(RUN, tmp_path / "new")
+                assert limit >= len(server.heads)
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+def test_loopback_links_are_refused_unless_the_api_is_there(tmp_path: Path) -> None:
+    """A result of the real service must not lead into this machine."""
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(TUNE, AUDIO))
+
+    async def main() -> None:
+        async with raw_server(serve) as server, CambSession("key") as camb:
+            for scheme in ("http", "https"):
+                for host in ("127.0.0.1", "localhost", "[::1]"):
+                    port = server.origin.rpartition(":")[2]
+                    link = f"{scheme}://{host}:{port}/x"
+                    with pytest.raises(DownloadError, match=r"refused|private network"):
+                        await camb.download_previews(
+                            TextToVoiceResult(RUN, (link,)), tmp_path
+                        )
+            assert [] == server.heads
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
+@pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
+def test_redirects_are_followed(tmp_path: Path, status: str) -> None:
+    """To another port, and to a path beside the one that was asked for."""
+
+    async def main() -> None:
+        async def serve(target: str, writer: asyncio.StreamWriter) -> None:
+            hops = {"/a/1": "b?%2B", "/a/b?%2B": f"{other.origin}/c"}
+            if target in hops:
+                hop = f"Location: {hops[target]}"
+                writer.write(answer(b"moved", hop, status=f"{status} Moved"))
+            else:
+                writer.write(answer(TUNE, AUDIO))
+
+        async with raw_server(serve) as server, raw_server(serve) as other:
+            async with behind(f"{server.origin}/a/1") as camb:
+                await camb.download_previews(RUN, tmp_path)
+            assert ["/a/1", "/a/b?%2B"] == server.targets
+            assert ["/c"] == other.targets
+
+    run(main())
+
+    assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
+
+
+@pytest.mark.parametrize("location", ["/again", "", "?x"])
+def test_redirects_in_a_circle_come_to_an_end(tmp_path: Path, location: str) -> None:
+    """After five of them."""
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"", f"Location: {location}", status="302 Found"))
+
+    async def main() -> None:
+        async with raw_server(serve) as server, behind(server.origin) as camb:
+            with pytest.raises(DownloadError, match="more than 5 times"):
+                await camb.download_previews(RUN, tmp_path)
+            assert 6 == len(server.heads)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://h:port/", "//[", "/é", "http://a\\@b/"]
+)
+def test_a_redirect_to_nonsense_is_an_error(tmp_path: Path, location: str) -> None:
+    """Of ours, and not one of a URL library."""
+
+    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"", f"Location: {location}", status="302 Found"))
+
+    async def main() -> None:
+        async with raw_server(serve) as server, behind(server.origin) as camb:
+            with pytest.raises(DownloadError):
+                await camb.download_previews(RUN, tmp_path)
+            assert 1 == len(server.heads)
+
+    run(main())
