@@ -67,7 +67,7 @@ def run_example(
 ) -> subprocess.CompletedProcess[str]:
     """Run an example in a directory of its own."""
     return subprocess.run(  # noqa: S603 - our own programs
-        [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *args],
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *args],
         cwd=directory,
         env=environment(**variables),
         capture_output=True,

@@ -159,9 +159,15 @@ def running(service: Service | None, **options: Any) -> Generator[Server]:
 
 
 def _unexpected(complaints: str) -> str:
-    """Return what was complained about, apart from warnings that tests provoke."""
+    """Return what was complained about, apart from what says nothing of the code.
+
+    That is warnings which tests provoke, and asyncio's note, in development mode,
+    that a busy machine took long for one step.
+    """
     lines = complaints.splitlines()
-    return "\n".join(line for line in lines if not line.startswith("WARNING: "))
+    return "\n".join(
+        line for line in lines if not line.startswith(("WARNING: ", "Executing <"))
+    )
 
 
 @attrs.frozen
