@@ -1,0 +1,1 @@
+"""The tests: the core, the watcher, the network, the programs around them."""

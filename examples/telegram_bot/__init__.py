@@ -1,0 +1,1 @@
+"""A Telegram bot that makes voices from descriptions, for many chats at once."""
