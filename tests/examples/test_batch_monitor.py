@@ -344,6 +344,7 @@ def test_events_survive_being_written(event: Event) -> None:
         (dump(Created(row=9, task_id="t")), "row 9 cannot be created after WAITING"),
         (dump(Creating(row=1, digest="d")), "row 1 cannot be creating after CREATED"),
     ],
+    ids=["cut", "list", "unknown event", "no time", "never begun", "begun twice"],
 )
 def test_a_damaged_line_is_named(line: bytes, reason: str) -> None:
     """A batch does not go on from a journal that it cannot trust."""
