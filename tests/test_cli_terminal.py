@@ -106,7 +106,7 @@ def test_watch_on_a_terminal() -> None:
 
     async def shown_with(**extra: str) -> tuple[int, str]:
         async with Simulator() as simulator:
-            simulator.add_task("good", answers=["PENDING"] * 4 + ["SUCCESS"])
+            simulator.add_task("good", answers=["PENDING"] * 12 + ["SUCCESS"])
             simulator.add_task("bad", answers=["PENDING", "ERROR"])
             ids = ("watch", "good", "bad", "--interval", "0.2")
             return await run_in_terminal(*ids, simulator=simulator, **extra)
