@@ -176,6 +176,9 @@ def _what_it_says(reply: Reply, detail: object) -> str:
         )
     elif isinstance(detail, str):
         said = detail.rstrip(". ")
+    elif reply.body.lstrip()[:1] == b"<":
+        title = _TITLE.search(reply.body)
+        said = "a web page" + (f", “{excerpt(title[1])}”" if title else "")
     else:
         said = excerpt(reply.body)[:80]
     return f": {showable(said)}" if said else ""
@@ -210,6 +213,7 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     return None
 
 
+_TITLE = re.compile(rb"<title>\s*([^<]{1,80})", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?", re.ASCII)
 
 

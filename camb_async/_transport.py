@@ -20,6 +20,7 @@ from .errors import (
     CambError,
     InvalidResponseError,
     SessionClosedError,
+    showable,
 )
 
 
@@ -127,8 +128,8 @@ class Transport:
             )
         elif isinstance(error, aiohttp.ClientConnectorError):
             failure = APIConnectionError(
-                f"No connection to the API: {error}. Check the network and the base "
-                "URL, then try again.",
+                f"No connection to the API: {showable(str(error))}. Check the network "
+                "and the base URL, then try again.",
                 request_sent=False,
             )
         elif isinstance(error, aiohttp.ClientPayloadError):
@@ -137,14 +138,14 @@ class Transport:
             # The parser makes up a status, usually 400, that nobody sent.
             failure = InvalidResponseError(
                 "What the server sent is not HTTP (is something else in between?): "
-                f"{error.message[:100]}"
+                f"{showable(error.message)}"
             )
         elif isinstance(error, RuntimeError) and self._client_session.closed:
             failure = SessionClosedError("The session was closed meanwhile.")
         else:
             failure = APIConnectionError(
                 f"The connection broke before an answer came ({type(error).__name__}: "
-                f"{str(error)[:100]}). Try again."
+                f"{showable(str(error))}). Try again."
             )
         failure.__cause__ = _bare(error)
         return failure

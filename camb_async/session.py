@@ -248,19 +248,27 @@ class CambSession:
             )
             raise SubmissionUnknownError(message) from error
 
-    async def get_text_to_voice_result(self, run_id: int) -> TextToVoiceResult:
+    async def get_text_to_voice_result(self, run_id: int | None) -> TextToVoiceResult:
         """Return the preview links of a finished run, trying again if that fails.
 
         Args:
-            run_id: the ``run_id`` of a task that succeeded (not its task id).
+            run_id: the ``run_id`` of a task that succeeded (not its task id). None
+                is taken for what it is, a SUCCESS that the service gave no run.
 
         Returns:
             The links, in the service's order; there may be none.
 
         Raises:
             CambError: as ``get_task_status``.
+            InvalidResponseError: also where the run id is None.
             ValueError: the run id is not a whole number of at least 0.
         """
+        if run_id is None:
+            message = (
+                "The task has no run_id, so it has no result to fetch: the service "
+                "said SUCCESS without one, or the task has not succeeded yet."
+            )
+            raise InvalidResponseError(message)
         if isinstance(run_id, bool) or not isinstance(run_id, int) or run_id < 0:
             message = (
                 f"run_id must be a whole number of at least 0, not {run_id!r}: it "
@@ -275,7 +283,7 @@ class CambSession:
 
     async def download_previews(
         self,
-        run: int | TextToVoiceResult,
+        run: int | TextToVoiceResult | None,
         directory: str | os.PathLike[str],
         *,
         overwrite: bool = False,
@@ -290,7 +298,8 @@ class CambSession:
         replaced by fetching the result once more.
 
         Args:
-            run: the run id, or its result if that was fetched already.
+            run: the run id (``state.run_id``), or its result if that was fetched
+                already.
             directory: where the files go; it is made if it does not exist.
             overwrite: whether files of these names may be replaced.
             on_progress: called in the event loop as bytes arrive.

@@ -404,7 +404,23 @@ def test_a_bad_task_id_sends_nothing(bad: Any) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("bad", [-1, "7", True, None, 1.5])
+def test_success_without_a_run_id_has_no_result() -> None:
+    """It is passed on as it is; asking for the result is what fails."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = simulator.add_task(after=0, run_id=None)
+            state = await camb.wait(task)
+            assert state.run_id is None
+            before = len(simulator.requests)
+            with pytest.raises(InvalidResponseError, match="no run_id"):
+                await camb.download_previews(state.run_id, "nowhere")
+            assert before == len(simulator.requests)
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", [-1, "7", True, 1.5])
 def test_a_bad_run_id_sends_nothing(bad: Any) -> None:
     """A task id in its place is a common mix-up."""
 
