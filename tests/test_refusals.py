@@ -186,6 +186,7 @@ def test_what_else_the_answer_says_is_kept() -> None:
         "empty list",
         "list",
         "html",
+        "titled html",
         "deep",
         "huge int",
         "no utf-8",
