@@ -110,11 +110,7 @@ class StatusReader:
 
 
 def _read_state(reply: Reply) -> TaskState:
-    document = read_json(reply)
-    if isinstance(document, str):
-        # Older documentation of some kinds has just the status as the body.
-        document = {"status": document}
-    body = _structure(reply, document, _StatusBody)
+    body = _structure(reply, _as_object(read_json(reply)), _StatusBody)
     if len(body.status) > _STATUS_LENGTH_MAX:
         raise invalid(reply, "its status is too long to be one")
     message: object = body.message
@@ -129,6 +125,23 @@ def _read_state(reply: Reply) -> TaskState:
         exception_reason=None if reason in (None, "NONE") else str(reason),
         message=cast("str | dict[str, Any] | None", message),
     )
+
+
+def _as_object(document: object) -> object:
+    """Return the ordinary status object for the other forms that are documented.
+
+    Older documentation of audio-separation and dub-alt-format has just the status
+    as the body. The official SDK types the status of project-setup as the list of
+    its results: where they are, the task has succeeded.
+    """
+    if isinstance(document, str):
+        return {"status": document}
+    if isinstance(document, list) and document:
+        results = cast("list[object]", document)
+        first = results[0]
+        if isinstance(first, dict) and "run_id" in first and "project_details" in first:
+            return {"status": TaskStatus.SUCCESS.value, "run_id": first["run_id"]}
+    return cast("object", document)
 
 
 def read_task_id(reply: Reply) -> str:

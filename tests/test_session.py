@@ -404,6 +404,38 @@ def test_a_bad_task_id_sends_nothing(bad: Any) -> None:
     run(main())
 
 
+PROJECT_RESULTS: list[dict[str, object]] = [{"run_id": 8827, "project_details": {}}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "done"),
+    [
+        (TaskKind.PROJECT_SETUP, PROJECT_RESULTS),
+        (TaskKind.DUB_ALT_FORMAT, "bare_string"),
+        (TaskKind.AUDIO_SEPARATION, "bare_string"),
+    ],
+    ids=str,
+)
+def test_kinds_with_a_status_of_their_own_are_waited_for(
+    kind: TaskKind, done: Any
+) -> None:
+    """A list of results, or a bare text, where others have an object."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            task = TaskRef(
+                simulator.add_task(kind=kind, answers=["PENDING", "SUCCESS", done]),
+                kind,
+            )
+            await camb.poll(task)
+            await camb.poll(task)
+            state = await camb.wait(task)
+            assert "SUCCESS" == state.raw_status
+            assert state.run_id == (8827 if isinstance(done, list) else None)
+
+    run(main())
+
+
 def test_success_without_a_run_id_has_no_result() -> None:
     """It is passed on as it is; asking for the result is what fails."""
 

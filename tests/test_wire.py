@@ -531,3 +531,28 @@ def test_previews_are_a_list_of_texts(body: Any) -> None:
 def test_json_is_read_as_it_is() -> None:
     """The reader of documents knows nothing of their shape."""
     assert [1, {"a": None}] == read_json(answer([1, {"a": None}]))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "[1]",
+        '[{"run_id": 1}]',
+        '[{"project_details": {}}]',
+        '[[{"run_id": 1, "project_details": {}}]]',
+        '[{"run_id": "x", "project_details": {}}]',
+    ],
+)
+def test_a_list_that_is_not_of_project_results_is_no_status(body: str) -> None:
+    """Only where the results themselves came is success read from a list."""
+    with pytest.raises(InvalidResponseError):
+        StatusReader().read(Reply(200, {}, body.encode()))
+
+
+def test_the_list_of_project_results_is_a_success() -> None:
+    """The first of them names the run."""
+    body = b'[{"run_id": 7, "project_details": {}}, {"run_id": 8}]'
+    state = StatusReader().read(Reply(200, {}, body))
+
+    assert TaskState(TaskStatus.SUCCESS, run_id=7) == state
