@@ -136,12 +136,19 @@ def _as_object(document: object) -> object:
     """
     if isinstance(document, str):
         return {"status": document}
-    if isinstance(document, list) and document:
-        results = cast("list[object]", document)
-        first = results[0]
-        if isinstance(first, dict) and "run_id" in first and "project_details" in first:
-            return {"status": TaskStatus.SUCCESS.value, "run_id": first["run_id"]}
-    return cast("object", document)
+    run_id = _run_of_results(document)
+    if run_id is not None:
+        return {"status": TaskStatus.SUCCESS.value, "run_id": run_id}
+    return document
+
+
+def _run_of_results(document: object) -> object:
+    if not isinstance(document, list) or not document:
+        return None
+    first = cast("list[object]", document)[0]
+    if not isinstance(first, dict) or "project_details" not in first:
+        return None
+    return cast("dict[str, object]", first).get("run_id")
 
 
 def read_task_id(reply: Reply) -> str:

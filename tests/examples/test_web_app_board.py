@@ -368,9 +368,9 @@ class FakeSession(CambSession):
         super().__init__("key", base_url=base_url)
         self.link = link
 
-    async def get_text_to_voice_result(self, run_id: int) -> TextToVoiceResult:
+    async def get_text_to_voice_result(self, run_id: int | None) -> TextToVoiceResult:
         """Return the one link."""
-        return TextToVoiceResult(run_id, (self.link,))
+        return TextToVoiceResult(run_id or 0, (self.link,))
 
 
 FAR, NEAR = "https://far.example/apis", "http://127.0.0.1:1/apis"
