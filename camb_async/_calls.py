@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from random import Random
@@ -30,7 +29,7 @@ class Calls:
     def __init__(self, keys: KeyRing, retry: RetryPolicy) -> None:
         self._keys: Final = keys
         self._retry: Final = retry
-        self._random: Final = Random()  # noqa: S311 - jitter, not secrets
+        self._random: Final = Random()
         self._owned: aiohttp.ClientSession | None = None
         self._limiter: Limiter
         self._transport: Transport | None = None
@@ -76,7 +75,9 @@ class Calls:
         Raises:
             CambError: from the last try.
         """
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return parse(await self.send("GET", url))
             except CambError as error:
@@ -88,7 +89,6 @@ class Calls:
                     raise
             backoff = self._retry.backoff(attempt, self._random.random())
             await asyncio.sleep(max(backoff, asked_for))
-        raise AssertionError  # pragma: no cover - count() has no end
 
     async def send(self, method: str, url: URL, body: bytes | None = None) -> Reply:
         """Return the answer to one request, whatever its status.

@@ -7,7 +7,6 @@ counted against the session's limits.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -58,7 +57,7 @@ class Download:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._overwrite = overwrite
         self._on_progress = on_progress
-        self._random = Random()  # noqa: S311 - jitter, not secrets
+        self._random = Random()
 
     async def run(self) -> list[Path]:
         """Fetch every preview, a few at a time; all or an error.
@@ -85,7 +84,9 @@ class Download:
         raise failure
 
     async def _fetch(self, client: aiohttp.ClientSession, index: int) -> Path:
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async with self._slots:
                     return await self._fetch_valid(client, index)
@@ -95,7 +96,6 @@ class Download:
                     raise DownloadError(message) from error.__cause__
             unit = self._random.random()
             await asyncio.sleep(self._retry.backoff(attempt, unit))
-        raise AssertionError  # pragma: no cover - count() has no end
 
     async def _fetch_valid(self, client: aiohttp.ClientSession, index: int) -> Path:
         link = self._link(index)

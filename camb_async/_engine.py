@@ -54,7 +54,7 @@ class Engine:
         self._rules = rules
         self._loop = asyncio.get_running_loop()
         self._pollers = Pollers(group, pollers, self._poll)
-        self._random = Random()  # noqa: S311 - jitter, not secrets
+        self._random = Random()
         self._polls: Agenda[Watch] = Agenda()
         self._stops: Agenda[Watch] = Agenda()
         self._alarm: asyncio.TimerHandle | None = None

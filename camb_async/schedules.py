@@ -59,10 +59,10 @@ class FixedInterval:
 
     def next_delay(
         self,
-        task: TaskRef,  # noqa: ARG002 - the protocol's
-        age: float,  # noqa: ARG002
+        task: TaskRef,
+        age: float,
         *,
-        age_known: bool = True,  # noqa: ARG002
+        age_known: bool = True,
     ) -> float:
         """Return the interval with its jitter, in seconds."""
         return self.seconds * _spread(self._random, 0.1)
@@ -96,10 +96,10 @@ class ShareOfAge:
 
     def next_delay(
         self,
-        task: TaskRef,  # noqa: ARG002 - the protocol's
+        task: TaskRef,
         age: float,
         *,
-        age_known: bool = True,  # noqa: ARG002
+        age_known: bool = True,
     ) -> float:
         """Return the bounded share of the age with its jitter, in seconds."""
         delay = min(self.cap, max(self.floor, self.share * age))

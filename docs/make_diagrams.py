@@ -300,7 +300,7 @@ def polls() -> str:
         x = left + ends * scale
         for name, make in _STRIPS.items():
             y += 42
-            times = _times(make(Random(3)), ends)  # noqa: S311 - no secrets
+            times = _times(make(Random(3)), ends)
             late = times[-1] - ends
             words = f"{len(times)} polls, noticed {late:.1f} s late"
             drawing.text(left, y, name, "code")

@@ -327,7 +327,7 @@ def costs() -> str:
 
 
 def _cost(make: Callable[[Random], PollSchedule], seconds: float) -> str:
-    random = Random(1)  # noqa: S311 - no secrets
+    random = Random(1)
     schedule = make(random)
     polls: list[int] = []
     lateness: list[float] = []

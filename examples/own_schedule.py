@@ -40,7 +40,7 @@ class Steps:
         for since, interval in self.steps:
             if age >= since:
                 # Jitter: tasks that began together are not polled together.
-                return interval * random.uniform(0.9, 1.1)  # noqa: S311
+                return interval * random.uniform(0.9, 1.1)
         return self.steps[-1][0] - age
 
     def learn(

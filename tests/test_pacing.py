@@ -570,7 +570,7 @@ def test_no_second_sees_more_than_the_rate_and_what_is_saved_up(
 
 def test_ten_thousand_at_once_leave_at_the_rate() -> None:
     """A herd is stretched out: never more in a second, never a gap."""
-    this, random = door(), Random(4)  # noqa: S311 - jitter, not secrets
+    this, random = door(), Random(4)
     while len(this.sent) < 10_000:
         this.leave(10_000 - len(this.sent))
         delay = this.pacer.delay(this.now, 10_000 - len(this.sent))

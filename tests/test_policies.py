@@ -29,7 +29,7 @@ settings = st.builds(
 
 def seeded(seed: int) -> Random:
     """Return a random source that is the same every time."""
-    return Random(seed)  # noqa: S311 - jitter, not secrets
+    return Random(seed)
 
 
 def make_rate(value: Any) -> Any:

@@ -34,7 +34,7 @@ seeds = st.integers(0, 2**32)
 
 def seeded(seed: int) -> Random:
     """Return a random source that is the same every time."""
-    return Random(seed)  # noqa: S311 - jitter, not secrets
+    return Random(seed)
 
 
 @attrs.define

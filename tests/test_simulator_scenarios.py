@@ -99,7 +99,7 @@ def _without_faults(name: str) -> Scenario:
 def test_durations_and_outcomes_follow_the_scenario(name: str) -> None:
     """Median and bounds, and the share of each outcome, are those declared."""
     scenario = SCENARIOS[name]
-    random = Random(1)  # noqa: S311 - no secret
+    random = Random(1)
     fates = [scenario.draw_fate(random) for _ in range(4000)]
     durations = [fate.duration for fate in fates]
     found = Counter(fate.status for fate in fates)
@@ -116,7 +116,7 @@ def test_durations_and_outcomes_follow_the_scenario(name: str) -> None:
 def test_the_share_of_faults_is_the_rate() -> None:
     """A quarter of a stormy scenario's status answers go wrong."""
     scenario = SCENARIOS["stormy"]
-    random = Random(1)  # noqa: S311 - no secret
+    random = Random(1)
     faults = [scenario.draw_fault(random) for _ in range(4000)]
     found = Counter(fault.name for fault in faults if fault is not None)
 

@@ -30,7 +30,7 @@ def voice(name: str, seconds: float = 1.0) -> bytes:
 
     The same name always sounds the same, another name sounds different.
     """
-    random = Random(name)  # noqa: S311 - no secret
+    random = Random(name)
     pitch = random.uniform(90.0, 240.0)
     vowels = [_period(pitch, random.choice(_VOWELS)) for _ in range(4)]
     samples = _sing(pitch, vowels, int(seconds * RATE))

@@ -96,16 +96,16 @@ class TaskBook:
         self._tasks: dict[str, SimulatedTask] = {}
         self._runs: set[int] = set()
         self._created = itertools.count()
-        self._added = Random(f"{seed}/added")  # noqa: S311 - no secret
-        self._faults = Random(f"{seed}/faults")  # noqa: S311 - no secret
-        self._run_ids = itertools.count(Random(seed).randint(1000, 9999))  # noqa: S311
+        self._added = Random(f"{seed}/added")
+        self._faults = Random(f"{seed}/faults")
+        self._run_ids = itertools.count(Random(seed).randint(1000, 9999))
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def create(self, kind: TaskKind, now: float) -> str:
         """Add a task whose fate the scenario decides; return its id."""
-        random = Random(f"{self._seed}/{next(self._created)}")  # noqa: S311
+        random = Random(f"{self._seed}/{next(self._created)}")
         task_id = _uuid(random)
         fate = self.scenario.draw_fate(random)
         outcome = Outcome(

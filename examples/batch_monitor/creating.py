@@ -45,7 +45,7 @@ class Creator:
         self._on_created = on_created
         self._stopped = asyncio.Event()
         self._unanswered = 0
-        self._random = Random()  # noqa: S311 - jitter, not secrets
+        self._random = Random()
         self.in_flight = 0
         #: Why no more is sent, once that is so.
         self.trouble: Trouble | None = None
