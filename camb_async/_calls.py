@@ -13,7 +13,7 @@ from yarl import URL
 
 from ._limiter import Limiter
 from ._refusals import Reply, error_from
-from ._settings import KeyRing
+from ._settings import Credentials, KeyRing
 from ._tracing import traceparent
 from ._transport import Transport, own_session
 from .errors import CambError, SessionClosedError
@@ -96,21 +96,42 @@ class Calls:
         Raises:
             CambError: there was none.
         """
-        transport = self.check_open()
-        credentials = self._keys.credentials or await self._keys.obtain()
-        headers = _traced(credentials.headers)
-        reply = await transport.send(method, url, headers, body)
-        if reply.status == HTTPStatus.UNAUTHORIZED:
-            # A request that was refused did nothing, so even a create may be
-            # sent once more if there is another key by now.
-            renewed = await self._keys.renew(credentials)
-            if renewed is None:
-                self._limiter.refuse_all(error_from(credentials.redact(reply)))
+        self.check_open()
+        used = self._keys.credentials or await self._keys.obtain()
+        asked = self._keys.asked
+
+        def sign() -> Mapping[str, str]:
+            nonlocal used, asked
+            used, asked = self._keys.credentials or used, self._keys.asked
+            return _traced(used.headers)
+
+        # Getting the key may have taken a while, so the session is looked at again.
+        reply = await self.check_open().send(method, url, sign, body)
+        if reply.status != HTTPStatus.UNAUTHORIZED:
+            return used.redact(reply)
+        # A request that was refused did nothing, so even a create may be sent once
+        # more if there is another key by now.
+        if await self._renewed(reply, used, asked):
+            reply = await self.check_open().send(method, url, sign, body)
+            if reply.status == HTTPStatus.UNAUTHORIZED:
+                self._refuse_all(used.redact(reply))
+        return used.redact(reply)
+
+    async def _renewed(self, reply: Reply, used: Credentials, asked: int) -> bool:
+        """Return whether there is another key; if not, nothing that waits is sent."""
+        renewed = False
+        try:
+            renewed = await self._keys.renew(used, asked)
+        finally:
+            if renewed:
+                self._limiter.go_on()
             else:
-                credentials = renewed
-                headers = _traced(credentials.headers)
-                reply = await transport.send(method, url, headers, body)
-        return credentials.redact(reply)
+                self._refuse_all(used.redact(reply))
+        return renewed
+
+    def _refuse_all(self, reply: Reply) -> None:
+        self._limiter.refuse_all(error_from(reply))
+        self._limiter.go_on()
 
     def check_open(self) -> Transport:
         """Return the transport.

@@ -26,15 +26,13 @@ from ._agenda import Agenda
 from ._outbox import Outbox
 from ._pollers import Pollers
 from ._tracking import SESSION_WIDE, Rules, Step, deadline_error
-from ._watch import Phase, StatusSource, Waiter, Watch
+from ._watch import LAST_POLL_PATIENCE, Phase, StatusSource, Waiter, Watch
 from .errors import APIConnectionError
 from .models import TaskRef, TaskState, TaskStatus, Transition, WatcherStats
 
 
 logger = logging.getLogger("camb_async")
 
-#: Seconds past a deadline that the last poll may take.
-LAST_POLL_PATIENCE = 2.0
 #: Changes of one task that may wait to be read; further ones are merged.
 UNREAD_MAX = 64
 
@@ -173,11 +171,16 @@ class Engine:
         now = max(self._alarm_at, self._loop.time())
         self._alarm = None
         self._alarm_at = inf
-        for watch in self._stops.pop_due(now):
-            watch.stop_slot = None
-            self._expire(watch, watch.stop_at)
         for watch in self._polls.pop_due(now):
             self._make_ready(watch, watch.due)
+        for watch in self._stops.pop_due(now):
+            watch.stop_slot = None
+            patience_ends_at = watch.patience_ends_at
+            if patience_ends_at <= now:
+                self._expire(watch, watch.stop_at)
+            else:  # its last poll has only just left, or waits for its turn
+                next_look = min(patience_ends_at, now + LAST_POLL_PATIENCE)
+                watch.stop_slot = self._stops.put(watch, next_look)
         for agenda in (self._polls, self._stops):
             due = agenda.next_due()
             if due is not None:
@@ -192,7 +195,7 @@ class Engine:
         if watch.phase is not Phase.READY:
             return
         watch.phase = Phase.POLLING
-        asked = self._loop.time()
+        asked = watch.asked = self._loop.time()
         self._lags.append(asked - watch.due)
         self._in_flight += 1
         try:

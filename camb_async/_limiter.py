@@ -19,6 +19,7 @@ class Limiter:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._held = False
 
     async def acquire(self) -> None:
         """Wait until a request may leave. Each must be followed by ``release``.
@@ -27,7 +28,8 @@ class Limiter:
             CambError: whatever ``refuse_all`` was called with meanwhile.
         """
         now = self._loop.time()
-        if not self._queue and self.pacer.delay(now) == 0.0:
+        free = not (self._queue or self._held)
+        if free and self.pacer.delay(now) == 0.0:
             self.pacer.leave(now)
             return
         turn = self._loop.create_future()
@@ -48,9 +50,14 @@ class Limiter:
         if self._queue:
             self._pump()
 
-    def now(self) -> float:
-        """Return the loop's clock, in seconds."""
-        return self._loop.time()
+    def hold(self) -> None:
+        """Let nothing leave until ``go_on``."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Let requests leave again."""
+        self._held = False
+        self._pump()
 
     def refuse_all(self, error: CambError) -> None:
         """Fail everything that is waiting to leave."""
@@ -63,7 +70,7 @@ class Limiter:
             self._timer = None
 
     def _pump(self) -> None:
-        while self._queue:
+        while self._queue and not self._held:
             if self._queue[0].done():
                 self._queue.popleft()
                 continue

@@ -39,11 +39,12 @@ class Outbox:
 
     def take(self) -> Transition:
         """Return the next transition; there must be one."""
-        # One task is read to its end before the next: that keeps its order even
-        # when it was finished, and added again, before anybody read.
         task, queue = next(iter(self._unread.items()))
         transition = queue.popleft()
-        if not queue:
+        if queue:
+            # Tasks take turns, so that one that changes often holds up no other.
+            self._unread.move_to_end(task)
+        else:
             del self._unread[task]
         return transition
 

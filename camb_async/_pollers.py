@@ -38,9 +38,12 @@ class Pollers(Generic[ItemT]):
     def push(self, item: ItemT) -> None:
         """Hand ``item`` to the next free poller."""
         self._ready.append(item)
-        if self._idle:
-            self._idle.popleft().set_result(None)
-        elif self._started < self._size:
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():  # as it is when the group is being cancelled
+                turn.set_result(None)
+                return
+        if self._started < self._size:
             self._started += 1
             self._group.start_soon(self._run)
 

@@ -169,6 +169,7 @@ class KeyRing:
         self.credentials: Credentials | None = None
         self._provider: Callable[[], str | Awaitable[str]] | None = None
         self._asking = asyncio.Lock()
+        self.asked = 0
         if callable(api_key):
             self._provider = api_key
         else:
@@ -188,25 +189,28 @@ class KeyRing:
                 self.credentials = Credentials(await self._ask())
             return self.credentials
 
-    async def renew(self, refused: Credentials) -> Credentials | None:
-        """Return other credentials than those refused; None if there are none.
+    async def renew(self, refused: Credentials, asked: int) -> bool:
+        """Return whether there are other credentials than those refused.
+
+        The provider is asked once for all that were refused together: not again
+        if it was since ``asked``, the count of askings when the request left.
 
         Raises:
             ConfigurationError: what the provider returned is no key.
             APIConnectionError: the provider failed.
         """
         if self._provider is None:
-            return None
+            return False
         async with self._asking:
-            if self.credentials is refused:
+            if self.asked == asked and self.credentials is refused:
                 key = await self._ask()
-                if key == refused.key:
-                    return None
-                self.credentials = Credentials(key)
-            return self.credentials
+                if key != refused.key:
+                    self.credentials = Credentials(key)
+            return self.credentials is not refused
 
     async def _ask(self) -> Secret:
         assert self._provider is not None  # noqa: S101 - both callers know
+        self.asked += 1
         try:
             key = hide(self._provider())
             if inspect.isawaitable(key):

@@ -42,10 +42,13 @@ class Timeouts:
             self._open.pop(scope, None)
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """End what is still going on, as if its time were up."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for scope in self._open:
+            scope.reschedule(self._loop.time())
+        self._open.clear()
 
     def _end_overdue(self) -> None:
         self._timer = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -55,15 +55,20 @@ class Transport:
         self._client_session = client_session
         self._limiter = limiter
         self._timeouts = Timeouts(request_timeout)
+        self._closed = False
 
     async def send(
         self,
         method: str,
         url: URL,
-        headers: Mapping[str, str],
+        sign: Callable[[], Mapping[str, str]],
         body: bytes | None = None,
     ) -> Reply:
         """Return the server's answer, whatever its status.
+
+        ``sign`` gives the headers, and is asked when the request may leave: the
+        key may have changed while it waited. An answer of 401 holds back all
+        requests until the limiter is told to go on, or to refuse them.
 
         Raises:
             APIConnectionError: none came; ``request_sent`` tells whether the
@@ -74,7 +79,7 @@ class Transport:
         await self._limiter.acquire()
         try:
             # The timeout starts here, after the slot was had.
-            reply = await self._timeouts.run(self._exchange(method, url, headers, body))
+            reply = await self._timeouts.run(self._exchange(method, url, sign(), body))
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         else:
@@ -87,7 +92,8 @@ class Transport:
         raise failure
 
     def close(self) -> None:
-        """Let go of the timer; the client session is its owner's to close."""
+        """End the requests under way; the client session is its owner's to close."""
+        self._closed = True
         self._timeouts.close()
 
     async def _exchange(
@@ -111,7 +117,9 @@ class Transport:
     def _heed(self, reply: Reply) -> None:
         """Slow the whole session down if the server asks for it."""
         pacer = self._limiter.pacer
-        if reply.status in _SLOW_DOWN:
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            self._limiter.hold()
+        elif reply.status in _SLOW_DOWN:
             pacer.refused(self.loop.time(), retry_after(reply.headers))
         else:
             pacer.answered()
@@ -121,7 +129,10 @@ class Transport:
         failure: CambError
         if isinstance(error, CambError):
             return error
-        if isinstance(error, TimeoutError):
+        if self._closed or self._client_session.closed:
+            failure = SessionClosedError("The session was closed meanwhile.")
+            failure.request_sent = True
+        elif isinstance(error, TimeoutError):
             failure = APITimeoutError(
                 f"No answer within {self._timeouts.seconds:g} s. The service may be "
                 "slow: try again, or raise request_timeout."
@@ -140,8 +151,6 @@ class Transport:
                 "What the server sent is not HTTP (is something else in between?): "
                 f"{showable(error.message)}"
             )
-        elif isinstance(error, RuntimeError) and self._client_session.closed:
-            failure = SessionClosedError("The session was closed meanwhile.")
         else:
             failure = APIConnectionError(
                 f"The connection broke before an answer came ({type(error).__name__}: "

@@ -13,6 +13,13 @@ from ._tracking import Tracker
 from .models import TaskRef, TaskState
 
 
+#: Seconds that a last poll may take, past the deadline and once it has left.
+LAST_POLL_PATIENCE = 2.0
+#: Seconds past the deadline that a last poll may wait for its turn to leave, where
+#: more tasks reach their deadline than the limits let through at once.
+LAST_POLL_QUEUE = 60.0
+
+
 class StatusSource(Protocol):
     """Where a watcher learns a task's status: a CambSession, or a fake in tests.
 
@@ -62,6 +69,7 @@ class Watch(Tracker):
 
     phase: Phase = Phase.GONE
     due: float = 0.0
+    asked: float = -inf
     poll_slot: int = 0
     stop_slot: int | None = None
     waiters: tuple[Waiter, ...] = ()
@@ -78,3 +86,10 @@ class Watch(Tracker):
         for waiter in self.waiters:
             stop_at = min(stop_at, waiter.deadline_at)
         return stop_at
+
+    @property
+    def patience_ends_at(self) -> float:
+        """When whoever gives up at ``stop_at`` waits no longer for the last poll."""
+        if self.phase is Phase.READY:
+            return self.stop_at + LAST_POLL_QUEUE
+        return max(self.stop_at, self.asked) + LAST_POLL_PATIENCE

@@ -89,7 +89,12 @@ class ConfigurationError(CambError):
 
 
 class SessionClosedError(CambError):
-    """The session was used before ``async with``, after it, or in another loop."""
+    """The session was used before ``async with``, after it, or in another loop.
+
+    ``request_sent`` tells whether a request was under way when it was closed.
+    """
+
+    request_sent: bool = False
 
 
 class WatcherClosedError(CambError):

@@ -24,6 +24,7 @@ from .errors import (
     InvalidResponseError,
     InvalidTaskIdError,
     ServerError,
+    SessionClosedError,
     SubmissionUnknownError,
 )
 from .kinds import PATHS, TaskKind
@@ -239,8 +240,13 @@ class CambSession:
         except ServerError as error:
             error.add_note("The task may have been created nevertheless.")
             raise
-        except (APIConnectionError, InvalidResponseError, InvalidTaskIdError) as error:
-            if isinstance(error, APIConnectionError) and not error.request_sent:
+        except (
+            APIConnectionError,
+            SessionClosedError,
+            InvalidResponseError,
+            InvalidTaskIdError,
+        ) as error:
+            if not getattr(error, "request_sent", True):
                 raise
             message = (
                 "The create call was sent and no usable answer came, so the task may "

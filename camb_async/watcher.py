@@ -29,6 +29,9 @@ class _Unset(Enum):
     UNSET = auto()
 
 
+#: Seconds; a deadline this far away is none.
+_FOREVER = 1e12
+
 _LEFT = "The watcher's block was left, and with it all polling: make a new watcher."
 
 
@@ -118,7 +121,7 @@ class TaskWatcher:
             self._source, self._rules, self._group, limits.max_in_flight
         )
         for task in self._first_tasks:
-            self.add(task)
+            self._running.enlist(task, None, self._deadline, None)
         self._first_tasks.clear()
         return self
 
@@ -131,11 +134,15 @@ class TaskWatcher:
         self._left = self._closed = True
         self._engine.stop(WatcherClosedError(_LEFT))
         self._group.cancel_scope.cancel()
-        # The group is told of a cancellation only: any other exception of the
-        # body it would wrap in a group of one.
-        if isinstance(exc, asyncio.CancelledError):
-            return await self._group.__aexit__(exc_type, exc, traceback)
-        await self._group.__aexit__(None, None, None)
+        try:
+            # The group is told of a cancellation only: any other exception of the
+            # body it would wrap in a group of one.
+            if isinstance(exc, asyncio.CancelledError):
+                return await self._group.__aexit__(exc_type, exc, traceback)
+            await self._group.__aexit__(None, None, None)
+        except BaseExceptionGroup as errors:
+            # A source raised what is no Exception. One cause is not worth a group.
+            raise errors.exceptions[0] from None
         return None
 
     def __aiter__(self) -> Self:
@@ -321,7 +328,9 @@ class TaskWatcher:
 
 
 def _check_deadline(seconds: float | None) -> float | None:
-    if seconds is not None and (isnan(seconds) or seconds < 0):
+    if seconds is None or seconds > _FOREVER:
+        return None
+    if isnan(seconds) or seconds < 0:
         message = f"deadline must be seconds of at least 0, or None, not {seconds!r}"
         raise ValueError(message)
     return seconds

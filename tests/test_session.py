@@ -618,6 +618,90 @@ def test_a_refused_key_is_asked_for_again_once() -> None:
     run(main())
 
 
+def test_a_refusal_is_heeded_before_the_next_request_leaves() -> None:
+    """With one slot, one refused request is all that is sent."""
+
+    async def main() -> None:
+        async with served(limits=Limits(max_in_flight=1, max_rate=None)) as (sim, camb):
+            sim.api_key = "revoked"
+            outcomes = await asyncio.gather(
+                *(camb.poll(f"t{n}") for n in range(5)), return_exceptions=True
+            )
+            assert [AuthenticationError] * 5 == [type(o) for o in outcomes]
+            assert 1 == len(sim.requests)
+            sim.api_key = "simulator-key"
+            await camb.poll(sim.add_task())
+
+    run(main())
+
+
+def test_a_new_key_is_used_by_all_that_waited() -> None:
+    """What waits for its turn is signed as it leaves, not as it came."""
+
+    async def main() -> None:
+        keys = ["old", "new"]
+        limits = Limits(max_in_flight=4, max_rate=None)
+        async with (
+            Simulator(api_key="new") as simulator,
+            CambSession(
+                lambda: keys.pop(0), base_url=simulator.base_url, limits=limits
+            ) as camb,
+        ):
+            task = simulator.add_task()
+            await asyncio.gather(*(camb.poll(task) for _ in range(100)))
+            refused = [r for r in simulator.requests if r.answer == 401]
+            assert len(refused) <= 4
+
+    run(main())
+
+
+def test_a_key_that_stays_bad_is_not_tried_for_each_request() -> None:
+    """A provider that repeats itself is asked once for all that were refused."""
+
+    async def main() -> None:
+        asked: list[str] = []
+
+        async def provider() -> str:
+            await asyncio.sleep(0.01)
+            asked.append("bad")
+            return asked[-1]
+
+        limits = Limits(max_in_flight=8, max_rate=None)
+        async with (
+            Simulator() as simulator,
+            CambSession(provider, base_url=simulator.base_url, limits=limits) as camb,
+        ):
+            outcomes = await asyncio.gather(
+                *(camb.poll(f"t{n}") for n in range(50)), return_exceptions=True
+            )
+            assert [AuthenticationError] * 50 == [type(o) for o in outcomes]
+            assert len(simulator.requests) <= 8
+            assert ["bad", "bad"] == asked
+
+    run(main())
+
+
+def test_a_create_that_was_cut_off_by_closing_may_have_happened() -> None:
+    """A request under way ends at once, with a borrowed session, too."""
+
+    async def main() -> None:
+        async with Simulator() as simulator, aiohttp.ClientSession() as borrowed:
+            simulator.fail("hang", times=None)
+            async with CambSession(
+                simulator.api_key, base_url=simulator.base_url, client_session=borrowed
+            ) as camb:
+                reading = asyncio.ensure_future(camb.poll("a"))
+                creating = asyncio.ensure_future(
+                    camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
+                )
+                await asyncio.sleep(0.1)
+            await asyncio.wait([reading, creating], timeout=2)
+            assert isinstance(reading.exception(), SessionClosedError)
+            assert isinstance(creating.exception(), SubmissionUnknownError)
+
+    run(main())
+
+
 def test_after_a_401_nothing_that_waits_is_sent() -> None:
     """A thousand watched tasks cost one refused request and those under way."""
 

@@ -557,46 +557,48 @@ def test_a_refused_key_is_renewed_once_for_all(way: Way) -> None:
     provider = Provider("old", "new")
     ring = KeyRing(way(provider))
 
-    async def main() -> tuple[Credentials, list[Credentials | None]]:
+    async def main() -> tuple[Credentials, list[bool]]:
         old = await ring.obtain()
-        return old, await asyncio.gather(*(ring.renew(old) for _ in range(50)))
+        asked = ring.asked
+        return old, await asyncio.gather(*(ring.renew(old, asked) for _ in range(50)))
 
     old, renewed = asyncio.run(main())
 
-    assert [ring.credentials] * 50 == renewed
+    assert [True] * 50 == renewed
     assert ("old", "new") == (old.key, credentials_of(ring).key)
     assert provider.asked == 2
 
 
 @each_way
 def test_the_same_key_again_is_no_renewal(way: Way) -> None:
-    """None says that there is nothing to try; a later question may have news."""
+    """All that were refused together ask once; a later question may have news."""
     provider = Provider("old", "old\n", "new")
     ring = KeyRing(way(provider))
 
-    async def main() -> tuple[Credentials | None, Credentials | None]:
+    async def main() -> tuple[bool, bool, bool]:
         old = await ring.obtain()
-        return await ring.renew(old), await ring.renew(old)
+        asked = ring.asked
+        first, together = await ring.renew(old, asked), await ring.renew(old, asked)
+        return first, together, await ring.renew(old, ring.asked)
 
-    first, second = asyncio.run(main())
+    first, together, later = asyncio.run(main())
 
-    assert first is None
-    assert second is not None
-    assert ("new", 3) == (second.key, provider.asked)
+    assert (False, False, True) == (first, together, later)
+    assert ("new", 3) == (credentials_of(ring).key, provider.asked)
 
 
 def test_a_fixed_key_has_no_renewal() -> None:
     """A key that was given as text is what it is."""
     ring = KeyRing("abc")
 
-    async def main() -> tuple[Credentials, Credentials | None]:
+    async def main() -> tuple[Credentials, bool]:
         obtained = await ring.obtain()
-        return obtained, await ring.renew(obtained)
+        return obtained, await ring.renew(obtained, ring.asked)
 
     obtained, renewed = asyncio.run(main())
 
     assert obtained is ring.credentials
-    assert renewed is None
+    assert not renewed
 
 
 @each_way
@@ -647,18 +649,16 @@ def test_a_renewal_that_fails_leaves_the_old_key() -> None:
     provider = Provider("old", OSError("vault"), "new")
     ring = KeyRing(provider.now)
 
-    async def main() -> Credentials | None:
+    async def main() -> bool:
         old = await ring.obtain()
         with pytest.raises(APIConnectionError):
-            await ring.renew(old)
+            await ring.renew(old, ring.asked)
         assert old is ring.credentials
 
-        return await ring.renew(old)
+        return await ring.renew(old, ring.asked)
 
-    renewed = asyncio.run(main())
-
-    assert renewed is not None
-    assert "new" == renewed.key
+    assert asyncio.run(main())
+    assert "new" == credentials_of(ring).key
 
 
 def test_who_is_cancelled_while_asking_leaves_the_question_to_the_next() -> None:

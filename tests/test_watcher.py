@@ -1146,3 +1146,114 @@ def test_thousands_of_tasks_end_each_exactly_once() -> None:
 
     assert 4_000 == len(transitions)
     assert {name: TaskStatus(endings[n % 4]) for n, name in enumerate(names)} == finals
+
+
+def test_a_process_that_was_held_up_makes_its_last_poll() -> None:
+    """Waking up after the deadline, it looks once more before it gives up."""
+
+    async def main() -> list[Transition]:
+        source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
+        async with TaskWatcher(
+            source, ["a"], deadline=60, schedule=FixedInterval(50)
+        ) as watcher:
+            await asyncio.sleep(1)
+            asyncio.get_running_loop()._jumping.now += 70  # type: ignore[attr-defined]
+            return await read_all(watcher)
+
+    assert ["PENDING", "SUCCESS"] == texts(run(main()))
+
+
+def test_a_herd_at_one_deadline_makes_all_its_last_polls() -> None:
+    """Where all must look at once, each has its turn, though it takes a while."""
+    names = [f"t{n}" for n in range(200)]
+    source = FakeStatusSource(latency=0.5, limits=Limits(max_in_flight=10))
+
+    def finish(task: TaskRef) -> None:
+        if asyncio.get_running_loop().time() >= 50.0:
+            source.script(task.task_id, "SUCCESS")
+
+    source.on_poll = finish
+    transitions = watch(source, *names, deadline=50.0, schedule=FixedInterval(1000.0))
+
+    assert 200 == sum(t.succeeded for t in transitions)
+
+
+def test_a_last_poll_whose_turn_never_comes_is_given_up() -> None:
+    """A source that hangs holds up the end, but not for ever."""
+    source = FakeStatusSource(latency=1e6, limits=Limits(max_in_flight=1))
+    transitions = watch(source, "a", "b", deadline=10.0)
+    ended = {t.task_id: t.elapsed for t in transitions}
+
+    assert pytest.approx({"a": 12.0, "b": 70.0}, abs=0.1) == ended
+
+
+def test_a_task_that_changes_often_holds_up_no_other() -> None:
+    """Tasks take turns with a reader that is slower than one of them."""
+
+    async def main() -> float:
+        flapping = ["S0", "S1"] * 10_000
+        source = FakeStatusSource({"a": flapping, "b": [*["PENDING"] * 20, "SUCCESS"]})
+        async with TaskWatcher(
+            source, ["a", "b"], schedule=FixedInterval(0.5)
+        ) as watcher:
+            async for transition in watcher:
+                if transition.succeeded:
+                    break
+                await asyncio.sleep(1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) < 15.0
+
+
+def test_close_before_the_block_finishes_what_is_there() -> None:
+    """The first tasks are watched; there is just no more to come."""
+
+    async def main() -> list[Transition]:
+        watcher = TaskWatcher(FakeStatusSource({"a": ["SUCCESS"]}), ["a"])
+        watcher.close()
+        async with watcher:
+            return await read_all(watcher)
+
+    assert ["SUCCESS"] == texts(run(main()))
+
+
+@pytest.mark.parametrize("deadline", [1e308, float("inf")])
+def test_a_deadline_beyond_all_time_is_none(deadline: float) -> None:
+    """Such a number is not computed with."""
+    source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
+
+    assert watch(source, "a", deadline=deadline)[-1].succeeded
+
+
+def test_a_poll_that_is_due_as_the_scope_ends_harms_nothing() -> None:
+    """The pollers may be cancelled already when the clock says that it is time."""
+    complaints: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+        with anyio.move_on_after(10):
+            async with TaskWatcher(
+                FakeStatusSource(), ["a"], deadline=10, schedule=FixedInterval(3.0)
+            ) as watcher:
+                await read_all(watcher)
+
+    run(main())
+
+    assert [] == complaints
+
+
+class _NoExceptionError(BaseException):
+    """What pytest.fail and the like raise."""
+
+
+def test_what_is_no_exception_comes_out_as_it_is() -> None:
+    """A source that raises a BaseException ends the block with it, in no group."""
+
+    async def main() -> None:
+        source = FakeStatusSource({"a": [_NoExceptionError("mine")]})
+        async with TaskWatcher(source, ["a"]) as watcher:
+            await read_all(watcher)
+
+    with pytest.raises(_NoExceptionError, match="mine"):
+        run(main())
