@@ -88,10 +88,9 @@ def verdict(task: TaskRef, state: TaskState) -> TaskError | None:
     status = state.status
     if status is TaskStatus.SUCCESS:
         return None
-    # Missing credits are told in two ways: as a status, or as ERROR's reason.
-    reason = state.exception_reason or ""
-    if reason.upper() == TaskStatus.PAYMENT_REQUIRED:
+    if state.lacks_credits:
         status = TaskStatus.PAYMENT_REQUIRED
+    reason = state.exception_reason or ""
     error_class, advice = _VERDICTS[status]
     reason = f" ({showable(reason)})" if reason else ""
     said = showable(str(state.message)) if state.message else ""
@@ -232,8 +231,10 @@ class Tracker:
         error = deadline_error(self.task, self.state, now - self.added_at, self.error)
         return self.refuse(error, now, at)
 
-    def refuse(self, error: Exception, now: float, at: datetime) -> Transition | None:
-        """End the listing's part with an error; None when nothing is listed."""
+    def refuse(
+        self, error: Exception | None, now: float, at: datetime
+    ) -> Transition | None:
+        """End the listing's part; None when nothing is listed."""
         if not self.listed:
             return None
         self.listed = False
@@ -241,12 +242,7 @@ class Tracker:
 
     def _end(self, now: float, at: datetime) -> Step:
         self.over = True
-        if not self.listed:
-            return Step(None, None)
-        self.listed = False
-        return Step(
-            self._transition(self.told, self.error, self.told_at, now, at), None
-        )
+        return Step(self.refuse(self.error, now, at), None)
 
     def _transition(
         self,

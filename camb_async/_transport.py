@@ -127,8 +127,6 @@ class Transport:
     def _failure(self, error: Exception) -> CambError:
         """Return our error for one of aiohttp's."""
         failure: CambError
-        if isinstance(error, CambError):
-            return error
         if self._closed or self._client_session.closed:
             failure = SessionClosedError("The session was closed meanwhile.")
             failure.request_sent = True

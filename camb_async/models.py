@@ -177,6 +177,12 @@ class TaskState:
         """Whether the service says no more after this state."""
         return self.status.is_final
 
+    @property
+    def lacks_credits(self) -> bool:
+        """Whether the task ended for want of credits: as a status, or as a reason."""
+        told = {self.status.value, (self.exception_reason or "").upper()}
+        return self.is_final and TaskStatus.PAYMENT_REQUIRED.value in told
+
 
 @attrs.frozen
 class Transition:

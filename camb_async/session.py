@@ -232,10 +232,14 @@ class CambSession:
             "project_description": project_description,
             "folder_id": folder_id,
         }
-        given = {name: value for name, value in fields.items() if value is not None}
+        return await self._create(
+            {name: value for name, value in fields.items() if value is not None}
+        )
+
+    async def _create(self, fields: Mapping[str, str | int]) -> TaskRef:
         url = URL(self.base_url + _CREATE_PATH, encoded=True)
         try:
-            reply = await self._calls.send("POST", url, json.dumps(given).encode())
+            reply = await self._calls.send("POST", url, json.dumps(fields).encode())
             return TaskRef(read_task_id(reply), created_at=datetime.now(UTC))
         except ServerError as error:
             error.add_note("The task may have been created nevertheless.")

@@ -71,5 +71,8 @@ class Board:
     def ridden_out(self, stats: WatcherStats) -> int:
         """Return how many polls failed without ending a task."""
         ending = (APIStatusError, ConfigurationError)
-        refused = sum(isinstance(each.error, ending) for each in self.ended.values())
-        return max(0, stats.failed_polls - refused)
+        lost = sum(
+            each.polls if each.state is None else isinstance(each.error, ending)
+            for each in self.ended.values()
+        )
+        return max(0, stats.failed_polls - lost)

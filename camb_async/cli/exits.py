@@ -99,13 +99,9 @@ def code_of_error(error: Exception | None) -> ExitCode:
 
 def code_of_state(state: TaskState) -> ExitCode:
     """Return the exit code of one status: a task under way has not failed."""
-    lacks_credits = TaskStatus.PAYMENT_REQUIRED in {
-        state.status,
-        state.exception_reason,
-    }
     if not state.is_final or state.status is TaskStatus.SUCCESS:
         return ExitCode.SUCCESS
-    return ExitCode.PAYMENT if lacks_credits else ExitCode.FAILED
+    return ExitCode.PAYMENT if state.lacks_credits else ExitCode.FAILED
 
 
 def code_of_all(errors: Iterable[Exception | None]) -> ExitCode:

@@ -9,7 +9,7 @@ from typing import Any
 
 from camb_async import TaskError, TaskRef, TaskState, TaskStatus, Transition
 
-from .screen import printable
+from .screen import printable, with_notes
 
 
 # The widest usual change: PENDING -> PAYMENT_REQUIRED.
@@ -76,7 +76,7 @@ def reason_of(transition: Transition) -> str:
     if error is None:
         return ""
     if not isinstance(error, TaskError):
-        return str(error)
+        return with_notes(error)
     parts = (error.state.exception_reason, error.state.message)
     return ": ".join(str(part) for part in parts if part)
 
@@ -104,7 +104,7 @@ def transition_json(transition: Transition) -> str:
 
 def error_fields(name: str, message: object) -> dict[str, str]:
     """Return an error as it is written in JSON."""
-    return {"type": name, "message": str(message)}
+    return {"type": name, "message": with_notes(message)}
 
 
 def state_line(task: TaskRef, state: TaskState) -> str:
