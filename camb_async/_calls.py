@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from copy import copy
 from http import HTTPStatus
 from random import Random
 from typing import Final, TypeVar
@@ -11,26 +12,32 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
+from ._budget import RetryBudget
+from ._connections import Connections
 from ._limiter import Limiter
 from ._refusals import Reply, error_from
 from ._settings import Credentials, KeyRing
 from ._tracing import traceparent
-from ._transport import Transport, own_session
+from ._transport import Transport
 from .errors import CambError, SessionClosedError
 from .policies import Limits, RetryPolicy
 
 
 _ReadT = TypeVar("_ReadT")
 
+#: Is told that the key was refused, and with which error.
+RefusalListener = Callable[[Exception], None]
+
 
 class Calls:
     """What lies between a session's methods and the transport."""
 
     def __init__(self, keys: KeyRing, retry: RetryPolicy) -> None:
+        self.budget: Final = RetryBudget()
+        self.refusal_listeners: Final[set[RefusalListener]] = set()
         self._keys: Final = keys
         self._retry: Final = retry
         self._random: Final = Random()
-        self._owned: aiohttp.ClientSession | None = None
         self._limiter: Limiter
         self._transport: Transport | None = None
 
@@ -53,21 +60,17 @@ class Calls:
         if self._transport is not None:
             message = "The session is open already: enter it once, then share it."
             raise SessionClosedError(message)
-        client_session = borrowed
-        if client_session is None:
-            client_session = self._owned = own_session()
         self._limiter = Limiter(limits)
-        self._transport = Transport(client_session, self._limiter, request_timeout)
+        self._transport = Transport(
+            Connections(borrowed), self._limiter, request_timeout
+        )
 
     async def close(self) -> None:
         """Fail what waits to leave, and close what is owned."""
         transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
         self._limiter.refuse_all(SessionClosedError("The session was closed."))
-        owned, self._owned = self._owned, None
-        if owned is not None:
-            await owned.close()
+        if transport is not None:
+            await transport.close()
 
     async def read(self, url: URL, parse: Callable[[Reply], _ReadT]) -> _ReadT:
         """Return what a GET says, made again while that may help.
@@ -75,6 +78,9 @@ class Calls:
         Raises:
             CambError: from the last try.
         """
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        self.budget.earn()
         attempt = 0
         while True:
             attempt += 1
@@ -82,13 +88,30 @@ class Calls:
                 return parse(await self.send("GET", url))
             except CambError as error:
                 asked_for: float = getattr(error, "retry_after", None) or 0.0
-                last = attempt >= self._retry.attempts
-                if last or not error.retryable or asked_for > self._retry.backoff_max:
-                    if attempt > 1:
-                        error.add_note(f"This was try {attempt}.")
+                why = self._why_not_again(error, attempt, asked_for, loop.time())
+                if why is not None:
+                    seconds = loop.time() - began_at
+                    error.add_note(
+                        f"GET {url.raw_path}: try {attempt} of {self._retry.attempts}, "
+                        f"{seconds:.1f} s after the first began; {why}."
+                    )
                     raise
             backoff = self._retry.backoff(attempt, self._random.random())
             await asyncio.sleep(max(backoff, asked_for))
+
+    def _why_not_again(
+        self, error: CambError, attempt: int, asked_for: float, now: float
+    ) -> str | None:
+        """Return why a read is not made again; None if it is."""
+        if not error.retryable:
+            return "trying again would change nothing"
+        if attempt >= self._retry.attempts:
+            return "that is as often as the policy allows"
+        if asked_for > self._retry.backoff_max:
+            return "the server asks for more patience than the policy has"
+        if not self.budget.spend(now):
+            return "so much fails at present that no more is tried again"
+        return None
 
     async def send(self, method: str, url: URL, body: bytes | None = None) -> Reply:
         """Return the answer to one request, whatever its status.
@@ -130,8 +153,18 @@ class Calls:
         return renewed
 
     def _refuse_all(self, reply: Reply) -> None:
-        self._limiter.refuse_all(error_from(reply))
-        self._limiter.go_on()
+        """Fail what waits to leave, and what would come next: all watches."""
+        limiter, error = self._limiter, error_from(reply)
+        limiter.refuse_all(error)
+
+        def refuse_the_rest() -> None:
+            for tell in tuple(self.refusal_listeners):
+                tell(copy(error))
+            limiter.refuse_all(error)
+            limiter.go_on()
+
+        # Soon, so that the poll that was refused is taken note of as a poll.
+        asyncio.get_running_loop().call_soon(refuse_the_rest)
 
     def check_open(self) -> Transport:
         """Return the transport.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
 from random import Random
@@ -63,6 +64,11 @@ class Engine:
         self._reported = 0
         self._finished: Counter[TaskStatus] = Counter()
         self._lags: deque[float] = deque(maxlen=_LAGS_KEPT)
+        # Where other watchers share the source, a key refused to one is to all.
+        self._refusals: set[Callable[[Exception], None]] = getattr(
+            source, "refusal_listeners", set()
+        )
+        self._refusals.add(self._end_all)
 
     # How a watch begins, and who wants it.
 
@@ -126,6 +132,7 @@ class Engine:
 
     def stop(self, error: Exception) -> None:
         """End all watches; waiters get the error, the iterator nothing more."""
+        self._refusals.discard(self._end_all)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

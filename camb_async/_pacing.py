@@ -5,7 +5,8 @@ that asked for less. The rate is an allowance that grows with time and is capped
 at a tenth of a second's worth, so neither an idle time nor a process that was
 held up is paid back in a burst. A 429 or 503 lowers the rate of the whole
 session by a tenth, a good answer raises it again by a fiftieth, so it settles
-where about one answer in six is refused and recovers as answers come in. A
+where about one answer in six is refused and recovers as answers come in; where
+many in a row are good the trouble is over, and it recovers ever faster. A
 Retry-After stops everything until then.
 """
 
@@ -24,7 +25,11 @@ PAUSE_MAX = 60.0
 TRICKLE = 10.0
 
 _SLOWER = 0.9
-_FASTER = 1.02
+_FASTER = 0.02
+# Good answers in a row that tell an end of trouble from a gap in it, and by how
+# much more each one after them raises the rate.
+_IN_A_ROW = 10
+_FASTER_STILL = 0.005
 _SLOWEST = 1 / 16
 # An allowance of one, but for the rounding of the delays that led to it.
 _ONE = 1.0 - 1e-6
@@ -37,6 +42,7 @@ class Pacer:
     limits: Limits
     in_flight: int = attrs.field(default=0, init=False)
     _share: float = attrs.field(default=1.0, init=False)
+    _in_a_row: int = attrs.field(default=0, init=False)
     _paused_until: float = attrs.field(default=0.0, init=False)
     _allowance: float = attrs.field(default=1.0, init=False)
     _counted_at: float = attrs.field(default=0.0, init=False)
@@ -101,6 +107,7 @@ class Pacer:
             # being sent; a trickle needs no slowing down.
             self._full_rate = self.limits.max_rate or max(TRICKLE, self._observed)
         self._share = max(_SLOWEST, self._share * _SLOWER)
+        self._in_a_row = 0
         if retry_after:
             until = now + min(retry_after, PAUSE_MAX)
             self._paused_until = max(self._paused_until, until)
@@ -110,7 +117,9 @@ class Pacer:
     def answered(self) -> None:
         """Recover a little: the server answered something else."""
         if self._share < 1.0:
-            self._share = min(1.0, self._share * _FASTER)
+            self._in_a_row += 1
+            faster = _FASTER + _FASTER_STILL * max(0, self._in_a_row - _IN_A_ROW)
+            self._share = min(1.0, self._share * (1.0 + faster))
 
     def _accrue(self, rate: float, now: float) -> None:
         elapsed = max(0.0, now - self._counted_at)

@@ -10,6 +10,8 @@ one, and the seconds until the next poll, or None when the watch is over.
   deadline, unless the answer is definitive (see DEFINITIVE). 404 is definitive
   only after nothing else has been answered for the policy's grace, because a
   task may not be visible right after it was created.
+- A watch whose polls fail asks no less often than the schedule says, so that it is
+  back within one interval, and more often only as the retry budget allows.
 - Whoever waits may stop waiting (``give_up``): that too ends in one transition.
 
 Nothing here reads a clock or a random source: ``now`` is a monotonic reading in
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple, cast
 
 import attrs
 
+from ._budget import RetryBudget
 from .errors import (
     APIStatusError,
     AuthenticationError,
@@ -125,6 +128,7 @@ class Rules:
 
     schedule: PollSchedule
     retry: RetryPolicy
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
 
 
 class Step(NamedTuple):
@@ -179,6 +183,7 @@ class Tracker:
         with what comes after it, once there is room again.
         """
         self.polls += 1
+        rules.budget.earn()
         self.failures = 0
         self.error = None
         self.missing_since = None
@@ -188,9 +193,7 @@ class Tracker:
             self.error = verdict(self.task, state)
             self._learn(rules.schedule, pending_at, now - self.began_at)
             return self._end(now, at)
-        delay = rules.schedule.next_delay(
-            self.task, now - self.began_at, age_known=self.age_known
-        )
+        delay = self._next_delay(rules, now)
         return Step(None if muted else self.change(now, at), delay)
 
     def missed(
@@ -204,14 +207,18 @@ class Tracker:
     ) -> Step:
         """Take note of a poll that failed, and decide whether to insist."""
         self.polls += 1
+        rules.budget.earn()
         self.failures += 1
         self.error = error
         grace_left = self._grace_left(error, rules.retry, now)
         if isinstance(error, DEFINITIVE) or grace_left == 0.0:
             return self._end(now, at)
-        backoff = min(rules.retry.backoff(self.failures, unit), grace_left)
+        delay = self._next_delay(rules, now)
+        sooner = min(rules.retry.backoff(self.failures, unit), grace_left)
+        if sooner < delay and rules.budget.spend(now):
+            delay = sooner
         asked_for = error.retry_after if isinstance(error, APIStatusError) else None
-        return Step(None, max(backoff, min(asked_for or 0.0, DELAY_MAX)))
+        return Step(None, max(delay, min(asked_for or 0.0, DELAY_MAX)))
 
     def change(self, now: float, at: datetime) -> Transition | None:
         """Return the transition to what was seen last, if the iterator lacks it."""
@@ -262,6 +269,11 @@ class Tracker:
             uncertainty=None if previous is None else now - since,
             polls=self.polls,
             context=self.context,
+        )
+
+    def _next_delay(self, rules: Rules, now: float) -> float:
+        return rules.schedule.next_delay(
+            self.task, now - self.began_at, age_known=self.age_known
         )
 
     def _grace_left(self, error: Exception, retry: RetryPolicy, now: float) -> float:

@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from ._connections import NO_TIMEOUT, Connections
 from ._limiter import Limiter
 from ._refusals import Reply, excerpt, retry_after
 from ._timeouts import Timeouts
@@ -24,19 +25,9 @@ from .errors import (
 )
 
 
-# The timeout is ours: aiohttp's counts the wait for a slot, and costs more.
-_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
-_SLOW_DOWN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-
-
-def own_session() -> aiohttp.ClientSession:
-    """Return a client session that keeps no cookies and reads no environment."""
-    return aiohttp.ClientSession(
-        # The limiter counts connections; servers close idle ones after 60 to 75 s.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=_NO_TIMEOUT,
-    )
+_SLOW_DOWN: Final = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+)
 
 
 class Transport:
@@ -46,13 +37,10 @@ class Transport:
     """
 
     def __init__(
-        self,
-        client_session: aiohttp.ClientSession,
-        limiter: Limiter,
-        request_timeout: float,
+        self, connections: Connections, limiter: Limiter, request_timeout: float
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._client_session = client_session
+        self._connections = connections
         self._limiter = limiter
         self._timeouts = Timeouts(request_timeout)
         self._closed = False
@@ -77,42 +65,29 @@ class Transport:
             SessionClosedError: the session was closed meanwhile.
         """
         await self._limiter.acquire()
+        lent = self._connections.take()
         try:
             # The timeout starts here, after the slot was had.
-            reply = await self._timeouts.run(self._exchange(method, url, sign(), body))
+            reply = await self._timeouts.run(
+                _exchange(lent.client, method, url, sign(), body)
+            )
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         else:
             self._heed(reply)
             return reply
         finally:
+            self._connections.give_back(lent)
             self._limiter.release()
         # Raised here and not in the handler: what aiohttp was doing, with the
         # key among its local variables, must not hang on to the error.
         raise failure
 
-    def close(self) -> None:
-        """End the requests under way; the client session is its owner's to close."""
+    async def close(self) -> None:
+        """End the requests under way, and close the connections that are owned."""
         self._closed = True
         self._timeouts.close()
-
-    async def _exchange(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
-    ) -> Reply:
-        response = await self._client_session.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            raise_for_status=False,
-            timeout=_NO_TIMEOUT,
-        )
-        if _is_small(response):
-            data = await response.read()
-        else:
-            data = await _read_bounded(response)
-        return Reply(response.status, response.headers, data)
+        await self._connections.close()
 
     def _heed(self, reply: Reply) -> None:
         """Slow the whole session down if the server asks for it."""
@@ -127,7 +102,7 @@ class Transport:
     def _failure(self, error: Exception) -> CambError:
         """Return our error for one of aiohttp's."""
         failure: CambError
-        if self._closed or self._client_session.closed:
+        if self._closed or self._connections.closed:
             failure = SessionClosedError("The session was closed meanwhile.")
             failure.request_sent = True
         elif isinstance(error, TimeoutError):
@@ -164,6 +139,29 @@ def _bare(error: Exception) -> Exception | None:
         return None
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+async def _exchange(
+    client: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | None,
+) -> Reply:
+    response = await client.request(
+        method,
+        url,
+        data=body,
+        headers=headers,
+        allow_redirects=False,
+        raise_for_status=False,
+        timeout=NO_TIMEOUT,
+    )
+    if _is_small(response):
+        data = await response.read()
+    else:
+        data = await _read_bounded(response)
+    return Reply(response.status, response.headers, data)
 
 
 def _is_small(response: aiohttp.ClientResponse) -> bool:

@@ -24,7 +24,9 @@ class StatusSource(Protocol):
     """Where a watcher learns a task's status: a CambSession, or a fake in tests.
 
     A source may also have the attributes ``limits`` (Limits) and ``retry``
-    (RetryPolicy); its watchers take their concurrency and back-off from them.
+    (RetryPolicy); its watchers take their concurrency and back-off from them. What
+    several watchers of a CambSession share are its ``retry_budget`` and its
+    ``refusal_listeners``, a set of callables that are told when a key is refused.
     """
 
     async def poll(self, task: TaskRef, /) -> TaskState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from yarl import URL
 from ._calls import Calls
 from ._downloads import Download
 from ._links import LinkRules
+from ._refusals import Reply
 from ._settings import ApiKey, KeyRing, hide, is_loopback, read_base_url
 from ._wire import StatusReader, read_previews, read_task_id
 from .errors import (
@@ -26,9 +28,16 @@ from .errors import (
     ServerError,
     SessionClosedError,
     SubmissionUnknownError,
+    showable,
 )
 from .kinds import PATHS, TaskKind
-from .models import DownloadProgress, TaskRef, TaskState, TextToVoiceResult
+from .models import (
+    DownloadProgress,
+    TaskRef,
+    TaskState,
+    TaskStatus,
+    TextToVoiceResult,
+)
 from .policies import Limits, RetryPolicy
 from .schedules import PollSchedule
 from .watcher import TaskWatcher
@@ -38,6 +47,10 @@ from .watcher import TaskWatcher
 DESCRIPTION_WORDS_MIN = 18
 DESCRIPTION_LENGTH_MIN = 100
 
+logger = logging.getLogger("camb_async")
+
+# Of more unknown statuses than these the log is not told.
+_STRANGE_MAX = 100
 _CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
 _RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
 
@@ -83,9 +96,13 @@ class CambSession:
             message = f"request_timeout must be above 0, not {request_timeout!r}"
             raise ValueError(message)
         self._calls: Final = Calls(KeyRing(api_key), self.retry)
+        # What all watchers of the session have in common; see StatusSource.
+        self.retry_budget: Final = self._calls.budget
+        self.refusal_listeners: Final = self._calls.refusal_listeners
         self._request_timeout: Final = request_timeout
         self._borrowed: Final = client_session
         self._statuses: Final = StatusReader()
+        self._strange: Final[set[str]] = set()
         self._status_prefixes: Final = _status_prefixes(self.base_url)
 
     def __repr__(self) -> str:
@@ -119,7 +136,7 @@ class CambSession:
             SessionClosedError: the session is not open in this event loop.
         """
         url = self._status_url(TaskRef.of(task))
-        return self._statuses.read(await self._calls.send("GET", url))
+        return self._read_state(await self._calls.send("GET", url))
 
     async def get_task_status(self, task: TaskRef | str) -> TaskState:
         """Return the status of a task, trying again if the read fails.
@@ -136,7 +153,7 @@ class CambSession:
                 ``retry_after`` tells how long.
         """
         return await self._calls.read(
-            self._status_url(TaskRef.of(task)), self._statuses.read
+            self._status_url(TaskRef.of(task)), self._read_state
         )
 
     async def wait(
@@ -345,6 +362,22 @@ class CambSession:
             overwrite=overwrite,
             on_progress=on_progress,
         ).run()
+
+    def _read_state(self, reply: Reply) -> TaskState:
+        state = self._statuses.read(reply)
+        if state.status is TaskStatus.UNKNOWN:
+            self._warn_of(state.raw_status)
+        return state
+
+    def _warn_of(self, unknown: str) -> None:
+        """Tell the log of a status that nobody has documented, once for each."""
+        if unknown not in self._strange and len(self._strange) < _STRANGE_MAX:
+            self._strange.add(unknown)
+            logger.warning(
+                "The service says %r, which is no status that is known here. It is "
+                "taken for one that is not final.",
+                showable(unknown),
+            )
 
     def _status_url(self, task: TaskRef) -> URL:
         return URL(self._status_prefixes[task.kind] + task.task_id, encoded=True)

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from ._budget import RetryBudget
 from ._engine import Engine
 from ._tracking import Rules
 from ._watch import Phase, StatusSource
@@ -88,7 +89,10 @@ class TaskWatcher:
         self._source: Final = source
         self._first_tasks = [TaskRef.of(task) for task in tasks]
         retry: RetryPolicy = getattr(source, "retry", None) or RetryPolicy()
-        self._rules: Final = Rules(GuardedSchedule(schedule or ShareOfAge()), retry)
+        budget: RetryBudget = getattr(source, "retry_budget", None) or RetryBudget()
+        self._rules: Final = Rules(
+            GuardedSchedule(schedule or ShareOfAge()), retry, budget
+        )
         self._deadline: Final = _check_deadline(deadline)
         self._keep_open: Final = keep_open
         self._group: TaskGroup

@@ -256,9 +256,26 @@ def test_answers_bring_the_rate_back() -> None:
         this.pacer.answered()
         rates.append(rate_of(this))
 
-    assert pytest.approx(50.0 / 16 * 1.02) == rates[0]
+    assert pytest.approx([50.0 / 16 * 1.02**n for n in range(1, 11)]) == rates[:10]
     assert sorted(rates) == rates
     assert rates[-1] == 50.0
+
+
+def test_many_good_answers_in_a_row_bring_it_back_faster_and_faster() -> None:
+    """After an outage some forty answers do; a refusal in between starts over."""
+    this = door()
+    for _ in range(40):
+        this.pacer.refused(this.now, None)
+    answers = 0
+    while rate_of(this) < 50.0:
+        this.pacer.answered()
+        answers += 1
+    this.pacer.refused(this.now, None)
+    low = rate_of(this)
+    this.pacer.answered()
+
+    assert 30 < answers < 50
+    assert pytest.approx(low * 1.02) == rate_of(this)
 
 
 def test_answers_never_raise_the_rate_above_the_limit() -> None:

@@ -719,6 +719,113 @@ def test_after_a_401_nothing_that_waits_is_sent() -> None:
     run(main())
 
 
+def test_a_401_stops_the_other_watchers_of_the_session() -> None:
+    """What is due there later is not sent, and all their tasks get their finals."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            mine, other = (simulator.add_task(answers=["PENDING"]) for _ in "12")
+            patient = FixedInterval(60)
+            async with (
+                camb.watch([other], schedule=patient) as idle,
+                camb.watch([mine], schedule=SOON) as busy,
+            ):
+                assert TaskStatus.PENDING is (await anext(idle)).status
+                assert TaskStatus.PENDING is (await anext(busy)).status
+
+                simulator.api_key = "revoked"
+                finals = [await anext(watcher) for watcher in (idle, busy)]
+
+            assert [other, mine] == [t.task_id for t in finals]
+            assert {AuthenticationError} == {type(t.error) for t in finals}
+            assert finals[0].error is not finals[1].error
+            assert 1 == [r.answer for r in simulator.requests].count(401)
+            assert finals[1].polls > 1
+
+    run(main())
+
+
+def test_after_a_401_a_key_that_works_again_is_used() -> None:
+    """A refusal ends what was going on, and not the session."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            key, simulator.api_key = simulator.api_key, "revoked"
+            task = simulator.add_task(after=0)
+            with pytest.raises(AuthenticationError):
+                await camb.wait(task)
+            simulator.api_key = key
+            assert TaskStatus.SUCCESS is (await camb.wait(task)).status
+
+    run(main())
+
+
+def test_an_error_says_what_was_tried() -> None:
+    """How often, for how long, and why not once more."""
+
+    async def note(*answers: str | Fault, retry: RetryPolicy = QUICK) -> str:
+        async with served(retry=retry) as (simulator, camb):
+            task = simulator.add_task("mine", answers=answers)
+            with pytest.raises(CambError) as caught:
+                await camb.get_task_status(task)
+            (said,) = caught.value.__notes__
+            return said
+
+    async def main() -> None:
+        definitive = await note("503", "403")
+        persistent = await note("503")
+        impatient = await note(Fault("429", retry_after="100"))
+        assert "GET /apis/text-to-voice/mine: try 2 of 5, 0." in definitive
+        assert "would change nothing" in definitive
+        assert "try 5 of 5" in persistent
+        assert "try 1 of 5" in impatient
+        assert "more patience" in impatient
+
+    run(main())
+
+
+def test_reads_share_a_budget_of_further_tries() -> None:
+    """When everything fails, not everything is sent five times."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            simulator.fail("503", times=None)
+            errors = await asyncio.gather(
+                *(camb.get_task_status(f"t{n}") for n in range(200)),
+                return_exceptions=True,
+            )
+            assert {ServerError} == {type(error) for error in errors}
+            # 200 first tries, a reserve of 20, and one more for each 20 requests.
+            assert 220 <= len(simulator.requests) <= 231
+            assert any("so much fails" in e.__notes__[0] for e in errors)  # type: ignore[union-attr]
+
+    run(main())
+
+
+def test_an_unknown_status_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever reads the log learns of news, and is not flooded with them."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            for name in "ab":
+                simulator.add_task(name, answers=["QUEUED", "HALF-DONE", "SUCCESS"])
+            async with camb.watch(list("ab"), schedule=SOON) as watcher:
+                async for _ in watcher:
+                    pass
+            for number in range(300):
+                simulator.add_task("c", answers=[f"STEP {number}"])
+                await camb.get_task_status("c")
+
+    run(main())
+    said = [r.getMessage() for r in caplog.records if "no status" in r.getMessage()]
+
+    assert 1 == sum("'QUEUED'" in line for line in said)
+    assert 1 == sum("'HALF-DONE'" in line for line in said)
+    assert 100 == len(said)
+
+
 CANARY = "canary-4f1d0c"
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camb_async._budget import RetryBudget
 from camb_async._tracking import Rules, Step, Tracker, deadline_error, verdict
 from camb_async.errors import (
     APIConnectionError,
@@ -71,11 +72,12 @@ class Watch:
     tracker: Tracker
     schedule: FakeSchedule = attrs.field(factory=FakeSchedule)
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
 
     @property
     def rules(self) -> Rules:
         """What the tracker goes by."""
-        return Rules(self.schedule, self.retry)
+        return Rules(self.schedule, self.retry, self.budget)
 
     def saw(
         self,
@@ -456,15 +458,28 @@ def test_a_failed_poll_is_not_a_failed_task(error: Exception) -> None:
 
 @pytest.mark.parametrize("unit", [0.0, 0.25, 0.999])
 def test_failures_back_off_as_the_policy_says(unit: float) -> None:
-    """Each failure in a row waits longer, and a good answer starts over."""
+    """Each failure in a row waits longer, up to the schedule's own delay.
+
+    A good answer starts over.
+    """
     watched = watch()
     policy = watched.retry
     failed = [watched.missed(OSError(), 201.0, unit).delay for _ in range(9)]
     watched.saw("PENDING", 210.0)
 
-    assert [policy.backoff(n, unit) for n in range(1, 10)] == failed
+    assert [min(3.0, policy.backoff(n, unit)) for n in range(1, 10)] == failed
     assert policy.backoff(1, unit) == watched.missed(OSError(), 211.0, unit).delay
     assert (11, 1) == (watched.tracker.polls, watched.tracker.failures)
+
+
+def test_without_a_retry_budget_the_schedule_decides() -> None:
+    """Where too much fails already, a failed poll brings no other one forward."""
+    watched = watch()
+    delays = [watched.missed(OSError(), 201.0, 0.0).delay for _ in range(60)]
+
+    assert [0.0] * 20 == delays[:20]
+    assert delays[20:].count(0.0) <= 3
+    assert {0.0, 3.0} == set(delays)
 
 
 def test_a_good_answer_forgets_the_error() -> None:
