@@ -56,7 +56,9 @@ class RetryPolicy:
 
     Attributes:
         attempts: how often a single read is tried at the most. A watch goes on
-            until its deadline, with the same back-off.
+            until its deadline, with the same back-off, but asks no less often
+            than its schedule says. Further tries are bounded for the whole
+            session, too: see "Live with rate limits" in the documentation.
         backoff_initial: seconds, the upper bound of the first delay.
         backoff_max: seconds, the upper bound of every delay. A single read
             gives up at once when the server asks it to wait longer.

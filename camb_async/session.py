@@ -142,7 +142,8 @@ class CambSession:
         """Return the status of a task, trying again if the read fails.
 
         At most ``retry.attempts`` requests are made, with exponential back-off
-        and at least as far apart as the server asks for.
+        and at least as far apart as the server asks for. Fewer are made while so
+        much fails that the session's retry budget is used up.
 
         Returns:
             What the answer said, whatever the status.
