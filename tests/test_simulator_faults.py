@@ -155,6 +155,7 @@ EXPECTED: dict[str, tuple[int | None, End, bytes]] = {
     "endless_headers": (200, "silence", b"X-Filler: "),
     "endless_body": (200, "silence", b"[],[],"),
     "many_continues": (100, "eof", b'"PENDING"'),
+    "endless_continues": (100, "silence", b"Continue\r\n\r\nHTTP/1.1 100"),
     "slow": (None, "silence", b""),
     "hang": (None, "silence", b""),
     "drip": (200, "silence", b"\r\n\r\n{"),
@@ -189,6 +190,8 @@ EXPECTED: dict[str, tuple[int | None, End, bytes]] = {
     "empty_object": (200, "whole", b"\r\n\r\n{}"),
     "huge_body": (200, "whole", b"xxxxxxxx"),
     "gzip_bomb": (200, "whole", b"Content-Encoding: gzip"),
+    "not_gzip": (200, "whole", b"Content-Encoding: gzip"),
+    "zstd": (200, "whole", b"\r\n\r\n\x28\xb5\x2f\xfd"),
     "set_cookie": (200, "whole", b"Set-Cookie: sim4=1"),
     "evil_filename": (200, "whole", b'filename="../../evil.wav"'),
     "extra_fields": (200, "whole", b'"progress": 0.5'),
@@ -442,6 +445,7 @@ def test_a_stale_connection_drops_the_next_request() -> None:
         ("set_cookie", PENDING),
         ("evil_filename", PENDING),
         ("many_headers", PENDING),
+        ("not_gzip", PENDING),
     ],
 )
 def test_odd_answers_tell_the_truth(name: str, expected: object) -> None:

@@ -146,6 +146,25 @@ def _gzip(size: int) -> bytes:
     return b"".join(parts)
 
 
+def not_gzip(call: Call, *, encoding: str = "gzip") -> Answer:
+    """The true answer, labelled as gzip, which it is not."""
+    return call.truth().with_headers(("Content-Encoding", encoding))
+
+
+def zstd(call: Call) -> Answer:
+    """The true answer as a frame of zstd, whether that was asked for or not."""
+    answer = call.truth()
+    framed = _zstd_frame(answer.body)
+    labelled = answer.with_headers(("Content-Encoding", "zstd"))
+    return attrs.evolve(labelled, body=framed)
+
+
+def _zstd_frame(data: bytes) -> bytes:
+    # Magic number, a header that holds the length, one last block, stored as it is.
+    block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd\xa0" + len(data).to_bytes(4, "little") + block + data
+
+
 def set_cookie(call: Call, *, count: int = 5) -> Answer:
     """The true answer and five cookies."""
     cookies = [("Set-Cookie", f"sim{number}=1; Path=/") for number in range(count)]

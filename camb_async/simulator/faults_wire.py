@@ -138,6 +138,11 @@ def many_continues(call: Call, *, count: int = 50_000) -> WireAnswer:
     return _written(b"HTTP/1.1 100 Continue\r\n\r\n" * count + call.truth().raw())
 
 
+def endless_continues(_call: Call) -> WireAnswer:
+    """100 Continue for ever, and never an answer."""
+    return _endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
 def hang(_call: Call) -> WireAnswer:
     """No answer, ever; the connection stays open."""
 
