@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from camb_async import CambSession, Limits, RetryPolicy
+from camb_async import CambSession, FixedInterval, Limits, RetryPolicy
 from camb_async.simulator import Simulator
 
 
@@ -16,6 +17,12 @@ ResultT = TypeVar("ResultT")
 #: Back-off short enough for tests, long enough to be seen.
 QUICK = RetryPolicy(backoff_initial=0.01, backoff_max=0.05, not_found_grace=0.3)
 FREE = Limits(max_in_flight=100, max_rate=None)
+SOON = FixedInterval(0.02)
+
+DESCRIPTION = (
+    "A calm woman in her forties with a light accent, unhurried and clear, sounding "
+    "reassuring and a little amused, recorded close to the microphone."
+)
 
 
 def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -29,6 +36,18 @@ def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
         return result
 
     return asyncio.run(checked())
+
+
+def open_files() -> int:
+    """Return how many files and sockets this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - no path is built
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, which it has to be before long."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nobody else knows when it is so
+            await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager

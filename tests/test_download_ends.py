@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -23,19 +22,7 @@ from .downloading import (
     finished,
     names,
 )
-from .helpers import QUICK, run
-
-
-def open_files() -> int:
-    """Return how many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-
-
-async def settled(baseline: int) -> None:
-    """Wait until no more descriptors are open than before; closing takes rounds."""
-    async with asyncio.timeout(5):
-        while open_files() > baseline:  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.005)
+from .helpers import QUICK, open_files, run, until
 
 
 @pytest.mark.parametrize("fault", [None, "503", "truncate_chunked"])
@@ -66,7 +53,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(
                 assert not list(directory.glob(".camb*"))
                 for path in directory.glob("*"):
                     assert size == path.stat().st_size
-                await settled(baseline)
+                await until(lambda: open_files() <= baseline)
                 simulator.heal()
                 if not task.cancelled():
                     assert 2 == len(task.result())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,6 @@ from .downloading import (
     RUN,
     TUNE,
     TWO_TRIES,
-    WAV,
     behind,
     fetched,
     file,
@@ -40,7 +37,6 @@ from .raw_server import answer, raw_server
 
 
 CUTS = [
-    *("truncate_content_length", "truncate_chunked", "truncate_close"),
     *("reset_mid_body", "reset", "disconnect", "garbage", "500", "502_html", "503"),
     *("504_html", "429", "408", Fault("http", status=425)),
     Fault("http", status=200, body=b"", headers={"Content-Type": "audio/wav"}),
@@ -92,45 +88,6 @@ def test_tries_come_to_an_end(tmp_path: Path, fault: Fault | str) -> None:
     run(main())
 
     assert [] == names(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("body", "whole"),
-    [
-        (WAV, True),
-        (WAV[:-1], False),
-        (WAV + b"x", False),
-        (b"RIFF\xff\xff\xff\xffWAVE", False),
-        (b"RIFF", False),
-        (TUNE, False),
-    ],
-    ids=["whole", "cut", "too long", "unknown", "tiny", "mp3"],
-)
-def test_a_body_that_ends_with_its_connection(
-    tmp_path: Path,
-    body: bytes,
-    whole: bool,  # noqa: FBT001
-) -> None:
-    """WAV says how long it is; of anything else nobody can tell."""
-
-    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(body, "Content-Type: audio/wav", length=-1))
-
-    async def main() -> None:
-        async with (
-            raw_server(serve) as server,
-            behind(server.origin, retry=TWO_TRIES) as camb,
-        ):
-            if whole:
-                await camb.download_previews(RUN, tmp_path)
-                return
-            with pytest.raises(DownloadError, match="nobody can tell"):
-                await camb.download_previews(RUN, tmp_path)
-            assert 2 == len(server.heads)
-
-    run(main())
-
-    assert ["7-1.wav"] * whole == names(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -220,84 +177,6 @@ def test_a_file_that_never_ends_is_given_up(
     run(main())
 
     assert [] == names(tmp_path)
-
-
-async def say_nothing(_target: str, _writer: asyncio.StreamWriter) -> None:
-    """Leave the client waiting."""
-    await asyncio.Event().wait()
-
-
-async def say_a_bit(_target: str, writer: asyncio.StreamWriter) -> None:
-    """Stop in the middle of the body."""
-    writer.write(answer(TUNE, AUDIO, length=len(TUNE) + 1))
-    await asyncio.Event().wait()
-
-
-async def drip_head(_target: str, writer: asyncio.StreamWriter) -> None:
-    """Send headers, a byte at a time and without an end."""
-    writer.write(b"HTTP/1.1 200 OK\r\nX-Filler: ")
-    while True:
-        writer.write(b"x")
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-async def drip_body(_target: str, writer: asyncio.StreamWriter) -> None:
-    """Send the body a byte at a time."""
-    writer.write(answer(b"", AUDIO, length=len(TUNE)))
-    for byte in TUNE:
-        writer.write(bytes((byte,)))
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-@pytest.mark.parametrize("serve", [say_nothing, say_a_bit, drip_head, drip_body])
-def test_a_server_that_takes_for_ever_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Any]
-) -> None:
-    """Whether it is silent or trickles, before or within the body."""
-    monkeypatch.setattr(_fetching, "IDLE_TIMEOUT", 0.15)
-
-    async def main() -> None:
-        async with (
-            raw_server(serve) as server,
-            behind(server.origin, retry=TWO_TRIES) as camb,
-        ):
-            with pytest.raises(
-                DownloadError, match=r"broke off \(\w*Timeout"
-            ) as caught:
-                await camb.download_previews(RUN, tmp_path)
-            assert isinstance(caught.value.__cause__, TimeoutError)
-            assert 2 == len(server.heads)
-
-    run(main())
-
-    assert [] == names(tmp_path)
-
-
-def test_a_slow_server_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may take much longer than the idle timeout, as long as enough comes."""
-    monkeypatch.setattr(_fetching, "IDLE_TIMEOUT", 0.2)
-    monkeypatch.setattr(_fetching, "RATE_MIN", 1)
-
-    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(b"", AUDIO, length=len(TUNE)))
-        for part in range(0, len(TUNE), 400):
-            writer.write(TUNE[part : part + 400])
-            await writer.drain()
-            await asyncio.sleep(0.025)
-
-    async def main() -> None:
-        async with raw_server(serve) as server, behind(server.origin) as camb:
-            began = time.monotonic()
-            await camb.download_previews(RUN, tmp_path)
-            assert 0.4 < time.monotonic() - began
-
-    run(main())
-
-    assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
 
 
 def test_a_name_that_takes_for_ever_to_resolve_is_given_up(

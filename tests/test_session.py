@@ -45,14 +45,7 @@ from camb_async import (
 )
 from camb_async.simulator import Fault, Simulator
 
-from .helpers import FREE, QUICK, run, served
-
-
-SOON = FixedInterval(0.02)
-DESCRIPTION = (
-    "A calm woman in her forties with a light accent, unhurried and clear, sounding "
-    "reassuring and a little amused, recorded close to the microphone."
-)
+from .helpers import DESCRIPTION, FREE, SOON, run, served
 
 
 def test_the_whole_flow_of_a_voice() -> None:
@@ -246,72 +239,6 @@ def test_retry_after_stops_the_whole_session() -> None:
             before = loop.time()
             await camb.poll(other)
             assert loop.time() - before >= 0.25
-
-    run(main())
-
-
-def test_the_timeout_starts_after_a_slot_is_had() -> None:
-    """Ten slow calls through one slot do not time out for having waited."""
-
-    async def main() -> None:
-        limits = Limits(max_in_flight=1, max_rate=None)
-        async with served(limits=limits, request_timeout=0.4) as (simulator, camb):
-            slow = Fault("slow", seconds=0.1)
-            tasks = [simulator.add_task(answers=[slow, slow]) for _ in range(10)]
-            await asyncio.gather(*(camb.poll(task) for task in tasks))
-
-    run(main())
-
-
-@pytest.mark.parametrize("fault", ["hang", "drip"])
-def test_an_answer_that_takes_too_long_is_a_timeout(fault: str) -> None:
-    """Silence and one byte at a time are the same."""
-
-    async def main() -> None:
-        async with served(request_timeout=0.3) as (simulator, camb):
-            task = simulator.add_task(answers=[fault])
-            with pytest.raises(APITimeoutError, match=r"0\.3 s"):
-                await camb.poll(task)
-
-    run(main())
-
-
-def test_nobody_listening_is_a_connection_error_that_was_not_sent() -> None:
-    """Also for a create, which may then be tried again."""
-
-    async def main() -> None:
-        async with Simulator() as simulator:
-            base_url = simulator.base_url
-        async with CambSession("key", base_url=base_url, retry=QUICK) as camb:
-            with pytest.raises(APIConnectionError) as caught:
-                await camb.get_task_status("a")
-            assert not caught.value.request_sent
-            with pytest.raises(APIConnectionError, match="No connection"):
-                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "post_lost",
-        "reset",
-        "truncate_content_length",
-        "bad_json",
-        "null_task_id",
-        "hang",
-    ],
-)
-def test_a_create_is_never_sent_twice(fault: str) -> None:
-    """No usable answer means that the task may exist."""
-
-    async def main() -> None:
-        async with served(request_timeout=0.5) as (simulator, camb):
-            simulator.fail(fault)
-            with pytest.raises(SubmissionUnknownError, match="may exist"):
-                await camb.create_text_to_voice(text="a", voice_description=DESCRIPTION)
-            assert 1 == len(simulator.requests)
 
     run(main())
 

@@ -1,0 +1,1 @@
+"""The numbered cases: what can go wrong between a client and the service."""
