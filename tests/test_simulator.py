@@ -474,6 +474,18 @@ def test_a_scripted_fault_tells_what_was_told_last() -> None:
     served(test)
 
 
+def test_a_scripted_fault_is_one_step_of_its_script() -> None:
+    """Whatever it asks for the truth, the entry after it is still to come."""
+
+    async def test(client: Client) -> None:
+        task = client.simulator.add_task(answers=["PENDING", "lower_case", "SUCCESS"])
+        answers = [(await client.status(task))["status"] for _ in range(3)]
+
+        assert ["PENDING", "pending", "SUCCESS"] == answers
+
+    served(test)
+
+
 def test_a_task_of_the_same_id_replaces_the_first() -> None:
     """So that a test can let a pending task end."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -220,14 +220,16 @@ class Simulator:
             self._log(request, body, outcome.status)
             return outcome.response()
         self._log(request, body, outcome.name)
-        return await self._go_wrong(request, asked, outcome)
+        # A fault that is itself a step of a script takes no further one.
+        truth = self._service.told if fault is None else self._service.truth
+        return await self._go_wrong(request, outcome, lambda: truth(asked))
 
     async def _go_wrong(
-        self, request: web.BaseRequest, asked: Asked, fault: Fault
+        self, request: web.BaseRequest, fault: Fault, truth: Callable[[], Answer]
     ) -> web.StreamResponse:
         call = Call(
             path=request.raw_path,
-            truth=lambda: self._service.truth(asked),
+            truth=truth,
             speed=self._speed,
             condemn=lambda: self._condemn(request),
         )

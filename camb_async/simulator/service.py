@@ -70,8 +70,10 @@ class Service:
     def truth(self, asked: Asked) -> Answer:
         """Return the answer to a request as it is when nothing goes wrong."""
         answer = self.answer(asked)
-        if isinstance(answer, Answer):
-            return answer
+        return answer if isinstance(answer, Answer) else self.told(asked)
+
+    def told(self, asked: Asked) -> Answer:
+        """Return what is so of a task, without a step in its script."""
         task = self.tasks.find(asked.route.argument, asked.route.kinds)
         return _NOT_FOUND if task is None else task.truth(asked.at)
 
