@@ -483,22 +483,6 @@ def test_links_that_cannot_be_fetched_again_are_an_error(tmp_path: Path) -> None
     run(main())
 
 
-@pytest.mark.parametrize("fault", ["no_previews", "bad_previews"])
-def test_a_result_without_usable_links_is_an_error(tmp_path: Path, fault: str) -> None:
-    """Whether there are none, or what there is are no links."""
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            simulator.fail(fault, times=None, path=RESULT)
-            expected = DownloadError if fault == "no_previews" else InvalidResponseError
-            with pytest.raises(expected):
-                await camb.download_previews(RUN, tmp_path / "new")
-
-    run(main())
-
-    assert [] == names(tmp_path)
-
-
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without another try, with what the disk said as the cause."""
 
