@@ -27,9 +27,6 @@ from camb_async import (
     InvalidResponseError,
     InvalidTaskIdError,
     Limits,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
     RateLimitError,
     RetryPolicy,
     ServerError,
@@ -122,50 +119,6 @@ def test_a_connection_reset_is_a_connection_error() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(
-    ("fault", "error_class"),
-    [
-        ("400", APIStatusError),
-        ("401", AuthenticationError),
-        ("402", PaymentRequiredError),
-        ("403", PermissionDeniedError),
-        ("404", NotFoundError),
-        ("422", ValidationError),
-        (Fault("http", status=501), ServerError),
-        ("redirect", UnexpectedRedirectError),
-    ],
-    ids=str,
-)
-def test_a_settled_answer_is_not_asked_for_again(
-    fault: str | Fault, error_class: type[CambError]
-) -> None:
-    """The read is made once and tells what the server said."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            task = simulator.add_task(answers=[fault])
-            with pytest.raises(error_class) as caught:
-                await camb.get_task_status(task)
-            assert not caught.value.retryable
-            assert 1 == len(simulator.requests)
-
-    run(main())
-
-
-def test_a_read_gives_up_after_its_attempts() -> None:
-    """Five tries by default, and a note that says so."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            task = simulator.add_task(answers=["503"])
-            with pytest.raises(ServerError) as caught:
-                await camb.get_task_status(task)
-            assert 5 == len(simulator.requests)
-            assert "try 5" in caught.value.__notes__[0]
-
-    run(main())
-
-
 @pytest.mark.parametrize("count", [4, 12])
 def test_503s_in_a_row_are_ridden_out(count: int) -> None:
     """More of them than a single read would be tried."""
@@ -175,57 +128,6 @@ def test_503s_in_a_row_are_ridden_out(count: int) -> None:
             task = simulator.add_task(answers=["PENDING", *["503"] * count, "SUCCESS"])
             state = await camb.wait(task, schedule=SOON)
             assert TaskStatus.SUCCESS is state.status
-
-    run(main())
-
-
-def test_a_404_after_a_good_answer_is_ridden_out() -> None:
-    """And one that stays is final after its grace."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            task = simulator.add_task(answers=["PENDING", "404", "404", "SUCCESS"])
-            assert (await camb.wait(task, schedule=SOON)).is_final
-            with pytest.raises(NotFoundError):
-                await camb.wait("nobody-made-this", schedule=SOON)
-
-    run(main())
-
-
-def test_retry_after_is_honoured_and_bounded() -> None:
-    """A read waits as long as it is told, or gives up at once if that is too long."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            loop = asyncio.get_running_loop()
-            task = simulator.add_task(
-                answers=[Fault("429", retry_after="0.04"), "SUCCESS"]
-            )
-            before = loop.time()
-            await camb.get_task_status(task)
-            assert loop.time() - before >= 0.04
-            task = simulator.add_task(answers=[Fault("429", retry_after="9")])
-            with pytest.raises(RateLimitError) as caught:
-                await camb.get_task_status(task)
-            assert 9.0 == caught.value.retry_after
-            assert 3 == len(simulator.requests)
-
-    run(main())
-
-
-def test_retry_after_stops_the_whole_session() -> None:
-    """A call for another task leaves no sooner than the server asked for."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            loop = asyncio.get_running_loop()
-            limited = simulator.add_task(answers=[Fault("429", retry_after="0.3")])
-            other = simulator.add_task(after=0)
-            with pytest.raises(RateLimitError):
-                await camb.poll(limited)
-            before = loop.time()
-            await camb.poll(other)
-            assert loop.time() - before >= 0.25
 
     run(main())
 
@@ -596,49 +498,6 @@ def test_a_create_that_was_cut_off_by_closing_may_have_happened() -> None:
             await asyncio.wait([reading, creating], timeout=2)
             assert isinstance(reading.exception(), SessionClosedError)
             assert isinstance(creating.exception(), SubmissionUnknownError)
-
-    run(main())
-
-
-def test_after_a_401_nothing_that_waits_is_sent() -> None:
-    """A thousand watched tasks cost one refused request and those under way."""
-
-    async def main() -> None:
-        limits = Limits(max_in_flight=5, max_rate=None)
-        async with served(limits=limits) as (simulator, camb):
-            tasks = [simulator.add_task(after=1000) for _ in range(1000)]
-            simulator.api_key = "revoked"
-            async with camb.watch(tasks, schedule=SOON) as watcher:
-                finals = [t async for t in watcher]
-            assert 1000 == len(finals)
-            assert all(isinstance(t.error, AuthenticationError) for t in finals)
-            assert len(simulator.requests) <= 5
-
-    run(main())
-
-
-def test_a_401_stops_the_other_watchers_of_the_session() -> None:
-    """What is due there later is not sent, and all their tasks get their finals."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            mine, other = (simulator.add_task(answers=["PENDING"]) for _ in "12")
-            patient = FixedInterval(60)
-            async with (
-                camb.watch([other], schedule=patient) as idle,
-                camb.watch([mine], schedule=SOON) as busy,
-            ):
-                assert TaskStatus.PENDING is (await anext(idle)).status
-                assert TaskStatus.PENDING is (await anext(busy)).status
-
-                simulator.api_key = "revoked"
-                finals = [await anext(watcher) for watcher in (idle, busy)]
-
-            assert [other, mine] == [t.task_id for t in finals]
-            assert {AuthenticationError} == {type(t.error) for t in finals}
-            assert finals[0].error is not finals[1].error
-            assert 1 == [r.answer for r in simulator.requests].count(401)
-            assert finals[1].polls > 1
 
     run(main())
 
