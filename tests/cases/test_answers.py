@@ -111,7 +111,7 @@ def test_case_09_an_answer_is_read_whatever_its_label() -> None:
         *("bad_json", "bad_utf8", "deep_json", "huge_int", "nan", "dup_keys"),
         "empty_object",
         pytest.param(pending('"run_id": -Infinity'), id="minus infinity"),
-        pytest.param(pending('"run_id": 1e999'), id="beyond floats"),
+        pytest.param(pending('"message": {"a": 1e999}'), id="beyond floats"),
         pytest.param(pending('"run_id": 7.5'), id="half a run"),
         pytest.param(pending('"run_id": 99999999999999999999'), id="20 digits"),
         pytest.param(pending('"message": {"a": NaN}'), id="nan within"),
