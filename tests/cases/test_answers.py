@@ -176,6 +176,27 @@ def test_case_11_an_unknown_status_is_passed_on_and_not_final() -> None:
     run(main())
 
 
+def test_case_11_an_unknown_status_is_warned_about_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once for each text, however many tasks say it and how often."""
+    caplog.set_level("WARNING", "camb_async")
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            answers = ["BREWING", "BREWING", "STEEPING", "BREWING", "SUCCESS"]
+            tasks = [simulator.add_task(answers=answers) for _ in range(10)]
+            async with camb.watch(tasks, schedule=SOON) as watcher:
+                assert 40 == len([transition async for transition in watcher])
+
+    run(main())
+    told = [record.getMessage() for record in caplog.records]
+
+    assert [1, 1] == [
+        sum(text in message for message in told) for text in ("BREWING", "STEEPING")
+    ]
+
+
 def test_case_11_a_status_that_stays_unknown_ends_at_the_deadline() -> None:
     """The task is never dropped, and never taken for finished."""
 

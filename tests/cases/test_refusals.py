@@ -134,6 +134,29 @@ def test_case_14_a_callable_that_repeats_itself_is_asked_once_more() -> None:
     run(main())
 
 
+def test_case_14_all_watchers_of_the_session_end_at_once() -> None:
+    """After one refusal no poll of another watcher leaves, however calm it is."""
+
+    async def main() -> None:
+        limits = Limits(max_in_flight=1, max_rate=None)
+        async with served(limits=limits) as (simulator, camb):
+            tasks = [simulator.add_task(after=1000) for _ in range(40)]
+            async with (
+                camb.watch(tasks[:20], schedule=SOON) as busy,
+                camb.watch(tasks[20:], schedule=FixedInterval(0.5)) as calm,
+            ):
+                for watcher in [busy, calm] * 20:
+                    await anext(watcher)
+                simulator.api_key = "revoked"
+                finals = [t async for t in busy] + [t async for t in calm]
+            assert sorted(tasks) == sorted(t.task_id for t in finals)
+            assert {AuthenticationError} == {type(t.error) for t in finals}
+            assert {TaskStatus.PENDING} == {t.status for t in finals}
+            assert 1 == refused(simulator)
+
+    run(main())
+
+
 def test_case_14_a_403_ends_that_task_only() -> None:
     """One among a hundred; the others end as they do."""
 
