@@ -211,6 +211,20 @@ def test_case_11_a_status_that_stays_unknown_ends_at_the_deadline() -> None:
     run(main())
 
 
+def test_case_11_an_unknown_status_is_safe_to_show() -> None:
+    """A server cannot write to a terminal, or break a log, through a status."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            rude = Fault("unknown_status", status="\x1b[2J\nQUEUED")
+            task = simulator.add_task(answers=[rude])
+            with pytest.raises(DeadlineExceededError, match="QUEUED") as caught:
+                await camb.wait(task, schedule=SOON, deadline=0.05)
+            assert str(caught.value).isprintable()
+
+    run(main())
+
+
 @pytest.mark.parametrize("fault", ["lower_case", "bare_string", "extra_fields"])
 def test_case_11_a_known_status_is_known_in_any_dress(fault: str) -> None:
     """In lower case, alone, or among fields nobody has heard of."""

@@ -157,6 +157,21 @@ def test_case_14_all_watchers_of_the_session_end_at_once() -> None:
     run(main())
 
 
+def test_case_14_a_call_after_a_refusal_is_sent() -> None:
+    """Who was told of it may ask again at once, and is answered by the server."""
+
+    async def main() -> None:
+        async with served() as (simulator, camb):
+            key, simulator.api_key = simulator.api_key, "revoked"
+            task = simulator.add_task(after=0)
+            with pytest.raises(AuthenticationError):
+                await camb.poll(task)
+            simulator.api_key = key
+            assert (await camb.poll(task)).is_final
+
+    run(main())
+
+
 def test_case_14_a_403_ends_that_task_only() -> None:
     """One among a hundred; the others end as they do."""
 
