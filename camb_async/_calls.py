@@ -154,17 +154,11 @@ class Calls:
 
     def _refuse_all(self, reply: Reply) -> None:
         """Fail what waits to leave, and what would come next: all watches."""
-        limiter, error = self._limiter, error_from(reply)
-        limiter.refuse_all(error)
-
-        def refuse_the_rest() -> None:
-            for tell in tuple(self.refusal_listeners):
-                tell(copy(error))
-            limiter.refuse_all(error)
-            limiter.go_on()
-
-        # Soon, so that the poll that was refused is taken note of as a poll.
-        asyncio.get_running_loop().call_soon(refuse_the_rest)
+        error = error_from(reply)
+        self._limiter.refuse_all(error)
+        for tell in tuple(self.refusal_listeners):
+            tell(copy(error))
+        self._limiter.go_on()
 
     def check_open(self) -> Transport:
         """Return the transport.

@@ -68,7 +68,7 @@ class Engine:
         self._refusals: set[Callable[[Exception], None]] = getattr(
             source, "refusal_listeners", set()
         )
-        self._refusals.add(self._end_all)
+        self._refusals.add(self._heed_refusal)
 
     # How a watch begins, and who wants it.
 
@@ -132,7 +132,7 @@ class Engine:
 
     def stop(self, error: Exception) -> None:
         """End all watches; waiters get the error, the iterator nothing more."""
-        self._refusals.discard(self._end_all)
+        self._refusals.discard(self._heed_refusal)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -251,7 +251,7 @@ class Engine:
         if step.delay is None:
             self._end(watch, watch.outcome)
             if isinstance(watch.error, SESSION_WIDE):
-                self._end_all(watch.error)
+                self._heed_refusal(watch.error)
             return
         if asked >= watch.stop_at:
             self._expire(watch, asked)
@@ -317,10 +317,18 @@ class Engine:
         else:
             self._forget(watch)
 
-    def _end_all(self, error: Exception) -> None:
-        now, at = self._loop.time(), datetime.now(UTC)
+    def _heed_refusal(self, error: Exception) -> None:
+        """End all watches, because the session's key was refused, or the like."""
         for watch in list(self.watches.values()):
-            self._report(watch.refuse(error, now, at))
+            if watch.phase is Phase.POLLING:
+                # Soon: the poll that was refused is still to be taken note of.
+                self._loop.call_soon(self._refuse, watch, error)
+            else:
+                self._refuse(watch, error)
+
+    def _refuse(self, watch: Watch, error: Exception) -> None:
+        if watch.phase is not Phase.GONE:
+            self._report(watch.refuse(error, self._loop.time(), datetime.now(UTC)))
             self._end(watch, error)
 
     def _end(self, watch: Watch, outcome: TaskState | Exception) -> None:

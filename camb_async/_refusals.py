@@ -44,11 +44,12 @@ _ISSUES_MAX = 100
 
 @attrs.frozen
 class Reply:
-    """One answer of the server, read whole."""
+    """One answer of the server; its body ends early where it is not whole."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+    whole: bool = True
 
 
 def invalid(reply: Reply, why: str) -> InvalidResponseError:

@@ -109,7 +109,9 @@ def deadline_error(
     task: TaskRef, state: TaskState | None, elapsed: float, cause: Exception | None
 ) -> DeadlineExceededError:
     """Return the error for a task that was waited for long enough."""
-    seen = "no status was ever seen" if state is None else f"still {state.raw_status}"
+    seen = "no status was ever seen"
+    if state is not None:
+        seen = f"still {showable(state.raw_status)}"
     text = (
         f"{task.kind.value} task {task.task_id}: {seen} after {elapsed:.1f} s, when "
         "the deadline passed. The remote task was left alone: wait for the same id "

@@ -12,7 +12,7 @@ from yarl import URL
 
 from ._connections import NO_TIMEOUT, Connections
 from ._limiter import Limiter
-from ._refusals import Reply, excerpt, retry_after
+from ._refusals import Reply, excerpt, invalid, retry_after
 from ._timeouts import Timeouts
 from ._wire import BODY_MAX
 from .errors import (
@@ -74,8 +74,10 @@ class Transport:
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         else:
-            self._heed(reply)
-            return reply
+            if reply.whole:
+                self._heed(reply)
+                return reply
+            failure = invalid(reply, "it was cut short")
         finally:
             self._connections.give_back(lent)
             self._limiter.release()
@@ -116,13 +118,13 @@ class Transport:
                 "and the base URL, then try again.",
                 request_sent=False,
             )
-        elif isinstance(error, aiohttp.ClientPayloadError):
-            failure = InvalidResponseError("The answer was cut short. Try again.")
         elif isinstance(error, aiohttp.ClientResponseError):
             # The parser makes up a status, usually 400, that nobody sent.
+            said = showable(error.message)
             failure = InvalidResponseError(
-                "What the server sent is not HTTP (is something else in between?): "
-                f"{showable(error.message)}"
+                f"What the server sent is not HTTP that can be read: {said}. Is something "
+                "else in between? Trying again may help.",
+                body_excerpt=said,
             )
         else:
             failure = APIConnectionError(
@@ -157,33 +159,27 @@ async def _exchange(
         raise_for_status=False,
         timeout=NO_TIMEOUT,
     )
-    if _is_small(response):
-        data = await response.read()
-    else:
-        data = await _read_bounded(response)
-    return Reply(response.status, response.headers, data)
+    data, whole = await _read_bounded(response)
+    return Reply(response.status, response.headers, data, whole)
 
 
-def _is_small(response: aiohttp.ClientResponse) -> bool:
-    """Return whether the headers alone promise a body below the cap."""
-    length = response.content_length
-    return (
-        length is not None
-        and length <= BODY_MAX
-        and "content-encoding" not in response.headers
-    )
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body of unknown length, or one that inflates, up to the cap."""
-    data = bytearray()
-    async with response:
-        async for chunk in response.content.iter_any():
-            data += chunk
-            if len(data) > BODY_MAX:
-                response.close()
-                raise _too_large(response.status, bytes(data))
-    return bytes(data)
+async def _read_bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Return the body up to the cap, and whether it is all there."""
+    content = response.content
+    data = b""
+    try:
+        # Mostly the body has come with the headers, so that this is all.
+        data = await content.readany()
+        while not content.at_eof() and len(data) <= BODY_MAX:
+            data += await content.readany()
+    except aiohttp.ClientPayloadError:
+        return data, False
+    finally:
+        if not content.at_eof():
+            response.close()
+    if len(data) > BODY_MAX:
+        raise _too_large(response.status, data)
+    return data, True
 
 
 def _too_large(status: int, data: bytes) -> InvalidResponseError:

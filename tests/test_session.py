@@ -42,7 +42,7 @@ from camb_async import (
 )
 from camb_async.simulator import Fault, Simulator
 
-from .helpers import DESCRIPTION, FREE, SOON, run, served
+from .helpers import DESCRIPTION, FREE, QUICK, SOON, run, served
 
 
 def test_the_whole_flow_of_a_voice() -> None:
