@@ -122,8 +122,8 @@ class Transport:
             # The parser makes up a status, usually 400, that nobody sent.
             said = showable(error.message)
             failure = InvalidResponseError(
-                f"What the server sent is not HTTP that can be read: {said}. Is something "
-                "else in between? Trying again may help.",
+                f"What the server sent is not HTTP that can be read: {said}. Is "
+                "something else in between? Trying again may help.",
                 body_excerpt=said,
             )
         else:
