@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 
 _BODY = b'{"status":"PENDING","run_id":null}'
@@ -30,18 +31,22 @@ class _Answering(asyncio.Protocol):
         self._transport.write(_ANSWER * len(requests))
 
 
-async def _serve() -> None:
+async def serve(protocol: Callable[[], asyncio.Protocol]) -> None:
+    """Serve on a free port, which is printed, until stdin ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Answering, "127.0.0.1", 0)
+    server = await loop.create_server(protocol, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 @contextlib.contextmanager
-def status_server() -> Generator[str]:
-    """Run the server; yields its base URL and stops it at the end."""
-    with subprocess.Popen(  # noqa: S603 - this very file
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+def status_server(module: str = __name__) -> Generator[str]:
+    """Run a module that serves; yields its base URL and stops it at the end."""
+    with subprocess.Popen(  # noqa: S603 - a module of the tests
+        [sys.executable, "-m", module],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
@@ -52,4 +57,4 @@ def status_server() -> Generator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve(_Answering))

@@ -1,0 +1,1 @@
+"""Long lives in short: what must not grow, however much was done."""
