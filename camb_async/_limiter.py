@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from copy import copy
 
 from ._pacing import Pacer
@@ -17,9 +17,14 @@ class Limiter:
     def __init__(self, limits: Limits) -> None:
         self.pacer = Pacer(limits)
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._held = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to leave."""
+        return len(self._queue)
 
     async def acquire(self) -> None:
         """Wait until a request may leave. Each must be followed by ``release``.
@@ -33,11 +38,12 @@ class Limiter:
             self.pacer.leave(now)
             return
         turn = self._loop.create_future()
-        self._queue.append(turn)
+        self._queue[turn] = None
         self._pump()
         try:
             await turn
         except asyncio.CancelledError:
+            self._queue.pop(turn, None)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.pacer.take_back()
                 self._pump()
@@ -61,7 +67,7 @@ class Limiter:
 
     def refuse_all(self, error: CambError) -> None:
         """Fail everything that is waiting to leave."""
-        queue, self._queue = self._queue, deque()
+        queue, self._queue = self._queue, OrderedDict()
         for turn in queue:
             if not turn.done():
                 turn.set_exception(copy(error))
@@ -71,9 +77,6 @@ class Limiter:
 
     def _pump(self) -> None:
         while self._queue and not self._held:
-            if self._queue[0].done():
-                self._queue.popleft()
-                continue
             now = self._loop.time()
             delay = self.pacer.delay(now, len(self._queue))
             if delay is None:
@@ -81,8 +84,10 @@ class Limiter:
             if delay > 0.0:
                 self._pump_after(now + delay)
                 return
-            self.pacer.leave(now)
-            self._queue.popleft().set_result(None)
+            turn, _ = self._queue.popitem(last=False)
+            if not turn.done():  # as it is when its owner is being cancelled
+                self.pacer.leave(now)
+                turn.set_result(None)
 
     def _pump_after(self, when: float) -> None:
         if self._timer is not None:
