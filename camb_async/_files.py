@@ -100,6 +100,7 @@ class NewFile:
             self._part.replace(target)
         else:
             _move_where_nothing_is(self._part, target)
+        self._part = None
         _sync_directory(self._directory)
 
     def _close(self) -> None:
