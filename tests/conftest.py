@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 
@@ -14,3 +17,24 @@ for helpers in ("helpers", "cli_process", "examples.web_app_client", "doc_blocks
 # A busy machine is slow now and then, which says nothing about the code.
 settings.register_profile("camb_async", deadline=None, print_blob=True)
 settings.load_profile("camb_async")
+
+
+# What may block for a moment: the call, the file, the function in it, and why.
+MAY_BLOCK = (
+    # This runs while being cancelled, too, where nothing can be awaited.
+    ("os.unlink", "camb_async/_files.py", "_discard"),
+    # Ordering something from a simulator in another thread means to wait for it.
+    ("threading.Lock.acquire", "camb_async/simulator/threaded.py", "relay"),
+    # Callbacks of users who do not mind.
+    ("io.BufferedWriter.write", "tests/test_downloads.py", "put"),
+    ("os.listdir", "tests/downloading.py", "names"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_blocks_the_event_loop() -> Iterator[None]:
+    """Have a call that blocks fail where our code makes it in an event loop."""
+    with blockbuster_ctx("camb_async") as blockbuster:
+        for call, file, function in MAY_BLOCK:
+            blockbuster.functions[call].can_block_in(file, function)
+        yield
