@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from camb_async import CambSession, FixedInterval, Limits, RetryPolicy
@@ -64,3 +65,11 @@ async def served(
         ) as session,
     ):
         yield simulator, session
+
+
+def most_in_a_second(sent: Sequence[float]) -> int:
+    """Return how many requests the busiest second saw, from their times in order."""
+    return max(
+        (bisect_right(sent, first + 1.0) - at for at, first in enumerate(sent)),
+        default=0,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
@@ -206,31 +205,6 @@ def test_progress_without_a_length_has_no_total_until_the_end(tmp_path: Path) ->
 
     assert [None] * (len(told) - 1) + [len(TUNE)] == [p.total for p in told]
     assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
-
-
-def test_a_display_that_fails_is_reported_once_and_hurts_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is not called again."""
-    calls: list[DownloadProgress] = []
-
-    def show(progress: DownloadProgress) -> None:
-        calls.append(progress)
-        raise ZeroDivisionError
-
-    async def main() -> list[Path]:
-        async with finished() as (_, camb):
-            return await camb.download_previews(RUN, tmp_path, on_progress=show)
-
-    with caplog.at_level(logging.WARNING, "camb_async"):
-        paths = run(main())
-
-    assert all(path.exists() for path in paths)
-    assert 1 == len(calls)
-    (record,) = caplog.records
-    assert "on_progress failed" in record.message
-    assert record.exc_info is not None
-    assert ZeroDivisionError is record.exc_info[0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from random import Random
 
 import attrs
@@ -20,6 +19,8 @@ from hypothesis.stateful import (
 
 from camb_async._pacing import PAUSE_MAX, SAVED_UP, TRICKLE, Pacer
 from camb_async.policies import Limits
+
+from .helpers import most_in_a_second
 
 
 # Sums of floats; a millionth of a request is none.
@@ -71,14 +72,6 @@ def rate_of(door: Door) -> float:
     assert rate is not None
 
     return rate
-
-
-def most_in_a_second(sent: list[float]) -> int:
-    """Return how many requests the busiest second saw."""
-    return max(
-        (bisect_right(sent, first + 1.0) - at for at, first in enumerate(sent)),
-        default=0,
-    )
 
 
 # The rate.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from camb_async.policies import Limits, RetryPolicy
@@ -112,47 +110,3 @@ def test_settings_are_values(value: Limits | RetryPolicy) -> None:
     assert not hasattr(value, "__dict__")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(value, attrs.fields(type(value))[0].name, 1)
-
-
-@pytest.mark.parametrize(
-    ("failures", "bound"),
-    [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (6, 16.0), (7, 30.0), (99, 30.0)],
-)
-def test_backoff_doubles_up_to_its_cap(failures: int, bound: float) -> None:
-    """The bound doubles from the first one with each failure, up to the last."""
-    policy = RetryPolicy()
-
-    assert bound / 2 == policy.backoff(failures, 0.5)
-    assert policy.backoff(failures, 0.0) == 0.0
-
-
-@given(settings, st.integers(), units)
-def test_backoff_is_in_range_for_any_number_of_failures(
-    policy: RetryPolicy, failures: int, unit: float
-) -> None:
-    """No count of failures overflows, or leaves zero to the cap."""
-    delay = policy.backoff(failures, unit)
-
-    assert 0.0 <= delay <= policy.backoff_max
-
-
-@given(settings, st.integers(1, 10**30), units)
-def test_backoff_never_shrinks_as_failures_add_up(
-    policy: RetryPolicy, failures: int, unit: float
-) -> None:
-    """With the same luck, one more failure waits at least as long."""
-    assert policy.backoff(failures, unit) <= policy.backoff(failures + 1, unit)
-
-
-@pytest.mark.parametrize("failures", [1, 4, 50])
-def test_backoff_spreads_its_jitter_evenly(failures: int) -> None:
-    """Full jitter: each tenth of the range gets about a tenth of the delays."""
-    policy, random, count = RetryPolicy(), seeded(5), 10_000
-    bound = min(30.0, 0.5 * 2.0 ** (failures - 1))
-    tenths = Counter(
-        int(10 * policy.backoff(failures, random.random()) / bound)
-        for _ in range(count)
-    )
-
-    assert set(range(10)) == set(tenths)
-    assert all(0.085 * count < hits < 0.115 * count for hits in tenths.values())

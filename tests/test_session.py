@@ -6,7 +6,6 @@ import asyncio
 import gc
 import pickle
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -263,58 +262,6 @@ def test_a_bad_run_id_sends_nothing(bad: Any) -> None:
             assert 0 == len(simulator.requests)
 
     run(main())
-
-
-def test_a_session_outside_its_block_says_what_to_do() -> None:
-    """Unopened, closed, opened twice, and opened in another loop."""
-    session = CambSession("key", base_url="http://127.0.0.1:1")
-
-    async def unopened() -> None:
-        for call in (session.poll, session.get_task_status, session.wait):
-            with pytest.raises(SessionClosedError, match="async with"):
-                await call("a")
-
-    async def other_loop() -> None:
-        with pytest.raises(SessionClosedError, match="another event loop"):
-            await session.poll("a")
-
-    async def main() -> None:
-        async with session:
-            assert "open" in repr(session)
-            with pytest.raises(SessionClosedError, match="open already"):
-                await session.__aenter__()
-            await asyncio.to_thread(asyncio.run, other_loop())
-
-    run(unopened())
-    run(main())
-    run(unopened())
-    assert "closed" in repr(session)
-
-
-def test_a_session_may_be_opened_again_in_another_loop() -> None:
-    """asyncio.run twice with one session object is no trap."""
-    session: CambSession | None = None
-
-    async def once() -> None:
-        nonlocal session
-        async with Simulator() as simulator:
-            session = session or CambSession(
-                "simulator-key", base_url=simulator.base_url
-            )
-            if session.base_url == simulator.base_url:
-                async with session:
-                    await session.poll(simulator.add_task())
-
-    run(once())
-    assert session is not None
-
-    async def again() -> None:
-        assert session is not None
-        async with session:
-            with pytest.raises(APIConnectionError):
-                await session.poll("a")
-
-    run(again())
 
 
 def test_closing_the_session_fails_what_waits_to_leave() -> None:
@@ -676,36 +623,6 @@ def test_cookies_are_not_kept() -> None:
     run(main())
 
 
-def test_the_rate_is_held_over_all_callers() -> None:
-    """Watchers and calls share one budget; no second has more than the limit."""
-
-    async def main() -> list[float]:
-        times: list[float] = []
-
-        async def note(*_: object) -> None:
-            times.append(asyncio.get_running_loop().time())
-
-        # Times are taken as requests leave: on their way a busy machine may bunch
-        # them, which is not the limiter's doing.
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_start.append(note)
-        async with (
-            aiohttp.ClientSession(trace_configs=[tracing]) as borrowed,
-            served(
-                limits=Limits(max_in_flight=100, max_rate=40), client_session=borrowed
-            ) as (simulator, camb),
-        ):
-            tasks = [simulator.add_task() for _ in range(120)]
-            await asyncio.gather(*(camb.poll(task) for task in tasks))
-        return times
-
-    times = run(main())
-    worst = max(sum(at <= t < at + 1.0 for t in times) for at in times)
-
-    assert 120 == len(times)
-    assert worst <= 44
-
-
 def test_cancelled_polls_leave_no_socket_and_no_slot() -> None:
     """Cancelling in the queue, on the way and in mid-body frees what was taken."""
 
@@ -814,36 +731,5 @@ def test_two_thousand_tasks_in_a_storm_end_once_each_and_right() -> None:
                 del expected[task]
             assert gone
             assert expected == finals
-
-    run(main())
-
-
-def _uses() -> list[Callable[[CambSession, str], Any]]:
-    return [
-        lambda camb, task: camb.poll(task),
-        lambda camb, task: camb.get_task_status(task),
-        lambda camb, task: camb.wait(task),
-        lambda camb, _: camb.get_text_to_voice_result(1),
-        lambda camb, _: camb.create_text_to_voice(
-            text="a", voice_description=DESCRIPTION
-        ),
-    ]
-
-
-@pytest.mark.parametrize(
-    "use", _uses(), ids=["poll", "read", "wait", "result", "create"]
-)
-def test_asyncio_timeout_works_around_any_call(use: Callable[..., Any]) -> None:
-    """It ends in TimeoutError, promptly, and nothing is left."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            simulator.fail("hang", times=None)
-            loop = asyncio.get_running_loop()
-            before = loop.time()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await use(camb, simulator.add_task())
-            assert loop.time() - before < 1.0
 
     run(main())

@@ -43,41 +43,12 @@ from camb_async import (
 
 from .fakes import FakeStatusSource, refused, state
 from .virtual_time import run
-
-
-EVERY_SECOND = FixedInterval(1.0)
+from .watching import EVERY_SECOND, read_all, texts, watch
 
 
 def error(error_class: type[APIStatusError], status: int) -> CambError:
     """Return what the API's refusal with this status raises."""
     return error_class("said no", status_code=status)
-
-
-async def read_all(watcher: TaskWatcher) -> list[Transition]:
-    """Return what is left to read until the iteration ends."""
-    return [transition async for transition in watcher]
-
-
-def watch(
-    source: FakeStatusSource, *tasks: str | TaskRef, **options: Any
-) -> list[Transition]:
-    """Watch tasks to their end, one poll a second, and return the transitions."""
-
-    async def main() -> list[Transition]:
-        options.setdefault("schedule", EVERY_SECOND)
-        async with TaskWatcher(source, tasks, **options) as watcher:
-            return await read_all(watcher)
-
-    return run(main())
-
-
-def texts(transitions: list[Transition], task_id: str = "a") -> list[str | None]:
-    """Return the status texts that were reported of one task."""
-    return [
-        t.state.raw_status if t.state else None
-        for t in transitions
-        if t.task_id == task_id
-    ]
 
 
 def test_each_change_is_reported_once_and_in_order() -> None:
@@ -209,44 +180,6 @@ def test_a_404_is_ridden_out_when_something_else_is_answered() -> None:
     assert ["PENDING", "SUCCESS"] == texts(watch(source, "a"))
 
 
-def test_retry_after_parks_only_the_task_that_was_told() -> None:
-    """The next poll of the task comes no sooner than the server asked for."""
-    told = RateLimitError("slow down", status_code=429, retry_after=50.0)
-    source = FakeStatusSource({"a": [told, "SUCCESS"], "b": ["PENDING", "SUCCESS"]})
-    watch(source, "a", "b")
-    first, second = source.polls("a")
-
-    assert second - first >= 50.0
-    assert source.polls("b")[-1] < 5.0
-
-
-def test_the_deadline_ends_the_watch_after_one_last_poll() -> None:
-    """DeadlineExceededError keeps task, last state and elapsed time."""
-    source = FakeStatusSource()
-    first, last = watch(source, "a", deadline=10.5)
-
-    assert isinstance(last.error, DeadlineExceededError)
-    assert TaskRef("a") == last.error.task
-    assert state("PENDING") == last.error.state
-    assert pytest.approx(10.5, abs=0.05) == last.error.elapsed
-    assert not first.is_final
-    assert pytest.approx(10.5, abs=0.05) == source.polls("a")[-1]
-    assert "wait for the same id" in str(last.error)
-
-
-def test_success_at_the_last_poll_counts() -> None:
-    """A task that finished just before the deadline is not reported as late."""
-    source = FakeStatusSource()
-    source.on_poll = lambda _task: (
-        source.script("a", "SUCCESS")
-        if asyncio.get_running_loop().time() >= 10.5
-        else None
-    )
-    last = watch(source, "a", deadline=10.5, schedule=FixedInterval(7.0))[-1]
-
-    assert last.succeeded
-
-
 def test_a_poll_that_hangs_does_not_hold_up_the_deadline() -> None:
     """The last poll is given two seconds."""
     source = FakeStatusSource(latency=1000.0)
@@ -263,16 +196,6 @@ def test_no_deadline_is_lost_in_rounding(deadline: float) -> None:
     (last,) = watch(FakeStatusSource(latency=1000.0), "a", deadline=deadline)
 
     assert pytest.approx(deadline + 2.0, abs=0.05) == last.elapsed
-
-
-def test_a_deadline_during_an_outage_names_the_outage() -> None:
-    """The last poll's error is the cause and stands in a note."""
-    source = FakeStatusSource({"a": [refused("cable cut")]})
-    (last,) = watch(source, "a", deadline=20.0)
-
-    assert isinstance(last.error, DeadlineExceededError)
-    assert "cable cut" in str(last.error.__cause__)
-    assert "cable cut" in last.error.__notes__[0]
 
 
 def test_no_deadline_means_no_deadline() -> None:
@@ -466,76 +389,6 @@ def test_an_empty_batch_ends_at_once() -> None:
     assert [] == watch(FakeStatusSource())
 
 
-def test_break_and_come_back_loses_nothing() -> None:
-    """A second loop goes on where the first was left."""
-
-    async def main() -> list[Transition]:
-        source = FakeStatusSource(
-            {f"t{n}": ["PENDING", "PENDING", "SUCCESS"] for n in range(20)}
-        )
-        seen: list[Transition] = []
-        async with TaskWatcher(
-            source, [f"t{n}" for n in range(20)], schedule=EVERY_SECOND
-        ) as watcher:
-            ended = False
-            while not ended:
-                async for transition in watcher:
-                    seen.append(transition)
-                    break
-                else:
-                    ended = True
-                await asyncio.sleep(0.2)
-        return seen
-
-    seen = run(main())
-
-    assert 40 == len(seen)
-    assert 20 == sum(t.succeeded for t in seen)
-
-
-def test_a_slow_reader_loses_nothing() -> None:
-    """Changes wait to be read, in order, while the reader is busy."""
-
-    async def main() -> list[Transition]:
-        script = ["PENDING", "QUEUED", "PENDING", "RUNNING", "SUCCESS"]
-        source = FakeStatusSource({f"t{n}": script for n in range(10)})
-        seen: list[Transition] = []
-        async with TaskWatcher(
-            source, [f"t{n}" for n in range(10)], schedule=EVERY_SECOND
-        ) as watcher:
-            async for transition in watcher:
-                await asyncio.sleep(7.0)
-                seen.append(transition)
-        return seen
-
-    seen = run(main())
-
-    assert 50 == len(seen)
-    for n in range(10):
-        assert ["PENDING", "QUEUED", "PENDING", "RUNNING", "SUCCESS"] == texts(
-            seen, f"t{n}"
-        )
-
-
-def test_what_is_unread_is_bounded_per_task() -> None:
-    """A task that flaps without a reader keeps 64 changes, then merges them."""
-
-    async def main() -> list[Transition]:
-        flapping = ["PENDING", "QUEUED"] * 500
-        source = FakeStatusSource({"a": [*flapping, "SUCCESS"]})
-        async with TaskWatcher(source, ["a"], schedule=EVERY_SECOND) as watcher:
-            await asyncio.sleep(2000)
-            return await read_all(watcher)
-
-    seen = run(main())
-
-    assert 65 == len(seen)
-    assert seen[-1].succeeded
-    assert all(
-        after.previous == before.status for before, after in itertools.pairwise(seen)
-    )
-
-
 def test_several_readers_share_one_stream() -> None:
     """Each transition goes to exactly one of them, and all of them end."""
 
@@ -612,24 +465,6 @@ def test_a_reader_may_be_cancelled_as_the_block_is_left() -> None:
         return reader.cancelled()
 
     assert run(main())
-
-
-def test_the_first_polls_of_many_are_spread_over_one_interval() -> None:
-    """No herd: what exceeds the pollers comes at a random phase."""
-
-    async def main() -> list[float]:
-        source = FakeStatusSource(limits=Limits(max_in_flight=10), latency=0.001)
-        async with TaskWatcher(
-            source, [f"t{n}" for n in range(1000)], schedule=FixedInterval(10.0)
-        ):
-            await asyncio.sleep(11.1)
-        return sorted(at for at, _ in source.asked)[:1000]
-
-    first = run(main())
-    per_second = Counter(int(at) for at in first)
-
-    assert set(range(11)) >= set(per_second)
-    assert max(per_second.values()) < 200
 
 
 def test_a_lone_task_is_polled_at_once() -> None:
@@ -829,19 +664,6 @@ def test_waiters_raise_errors_of_their_own() -> None:
     assert str(one) == str(two)
 
 
-def test_an_exception_of_the_body_comes_out_as_it_is() -> None:
-    """No ExceptionGroup around a single cause."""
-
-    async def main() -> None:
-        async with TaskWatcher(FakeStatusSource(), ["a", "b"]) as watcher:
-            await anext(watcher)
-            message = "mine"
-            raise LookupError(message)
-
-    with pytest.raises(LookupError, match="mine"):
-        run(main())
-
-
 def test_leaving_the_block_leaves_no_task_behind() -> None:
     """Polls under way are cancelled, timers too, and a running loop ends."""
 
@@ -1030,31 +852,6 @@ def test_a_schedule_that_errs_cannot_stop_a_watch(delay: float) -> None:
     assert last.succeeded
 
 
-def test_a_schedule_that_raises_cannot_stop_a_watch(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The task is polled at the default pace, and the fault is logged."""
-
-    class Broken(FixedInterval):
-        def next_delay(
-            self, task: TaskRef, age: float, *, age_known: bool = True
-        ) -> float:
-            raise LookupError
-
-        def learn(
-            self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0
-        ) -> None:
-            raise LookupError
-
-    source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
-    task = TaskRef("a", created_at=datetime.now(UTC))
-    last = watch(source, task, schedule=Broken())[-1]
-
-    assert last.succeeded
-    assert "failed; polling" in caplog.text
-    assert "could not learn" in caplog.text
-
-
 def test_the_schedule_learns_from_tasks_of_known_age() -> None:
     """It is told between which two polls a task ended, or that it was given up."""
     learnt: list[tuple[str, float, float, float]] = []
@@ -1100,24 +897,6 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
     assert 1 == sum("works after 6" in m for m in messages)
 
 
-def test_an_outer_cancellation_ends_everything_cleanly() -> None:
-    """asyncio.timeout and an anyio scope around a watcher behave the same."""
-
-    async def main() -> None:
-        source = FakeStatusSource(latency=0.4)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3), TaskWatcher(source, ["a", "b"]) as watcher:
-                await watcher.wait("c")
-        with anyio.move_on_after(3) as scope:
-            async with TaskWatcher(source, ["a", "b"], keep_open=True) as watcher:
-                await read_all(watcher)
-        assert scope.cancelled_caught
-        assert 0 == source.in_flight
-        assert 1 == len(asyncio.all_tasks())
-
-    run(main())
-
-
 def test_backoff_of_a_watch_follows_the_policy_of_the_source() -> None:
     """Delays after failures stay below the policy's bounds, as the budget allows."""
     retry = RetryPolicy(backoff_initial=0.1, backoff_max=0.4)
@@ -1146,21 +925,6 @@ def test_thousands_of_tasks_end_each_exactly_once() -> None:
 
     assert 4_000 == len(transitions)
     assert {name: TaskStatus(endings[n % 4]) for n, name in enumerate(names)} == finals
-
-
-def test_a_process_that_was_held_up_makes_its_last_poll() -> None:
-    """Waking up after the deadline, it looks once more before it gives up."""
-
-    async def main() -> list[Transition]:
-        source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
-        async with TaskWatcher(
-            source, ["a"], deadline=60, schedule=FixedInterval(50)
-        ) as watcher:
-            await asyncio.sleep(1)
-            asyncio.get_running_loop()._jumping.now += 70  # type: ignore[attr-defined]
-            return await read_all(watcher)
-
-    assert ["PENDING", "SUCCESS"] == texts(run(main()))
 
 
 def test_a_herd_at_one_deadline_makes_all_its_last_polls() -> None:
@@ -1241,19 +1005,3 @@ def test_a_poll_that_is_due_as_the_scope_ends_harms_nothing() -> None:
     run(main())
 
     assert [] == complaints
-
-
-class _NoExceptionError(BaseException):
-    """What pytest.fail and the like raise."""
-
-
-def test_what_is_no_exception_comes_out_as_it_is() -> None:
-    """A source that raises a BaseException ends the block with it, in no group."""
-
-    async def main() -> None:
-        source = FakeStatusSource({"a": [_NoExceptionError("mine")]})
-        async with TaskWatcher(source, ["a"]) as watcher:
-            await read_all(watcher)
-
-    with pytest.raises(_NoExceptionError, match="mine"):
-        run(main())

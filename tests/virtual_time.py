@@ -1,6 +1,7 @@
 """An event loop whose clock jumps to the next timer instead of waiting for it.
 
-Not to be mixed with sockets: the clock would jump while bytes are under way.
+Sockets may be used within the process: over loopback, what was sent is there by
+the next look at it. The outside world would be left behind.
 """
 
 from __future__ import annotations
@@ -45,8 +46,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time, in seconds."""
         return self._jumping.now
 
+    def sleep_through(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as when a machine is asleep."""
+        self._jumping.now += seconds
+
 
 def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run a coroutine in virtual time, as ``asyncio.run`` does in real time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def virtual_loop() -> VirtualLoop:
+    """Return the loop that runs, which is a virtual one."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+
+    return loop

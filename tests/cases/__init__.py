@@ -1,1 +1,1 @@
-"""The numbered cases: what can go wrong between a client and the service."""
+"""The numbered cases that the library is held to, one test or more for each."""
