@@ -11,9 +11,11 @@ import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from random import Random
 from typing import Any, Self
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,9 +26,11 @@ from camb_async import (
     DeadlineExceededError,
     FixedInterval,
     Limits,
+    PollSchedule,
     RateLimitError,
     RetryPolicy,
     ServerError,
+    ShareOfAge,
     TaskRef,
     TaskStatus,
     TaskTimeoutError,
@@ -194,6 +198,83 @@ def test_case_20_the_rate_is_held_over_all_callers() -> None:
 
     assert len(sent) > 8 * RATE
     assert most_in_a_second(sent) <= BUDGET
+
+
+# 21: an outage while many are watched.
+
+
+TASKS = 200
+#: How each schedule polls, by name: it is drawn anew for each run, and the longest
+#: that it lets pass between two polls of a task.
+SCHEDULES: dict[str, tuple[Callable[[], PollSchedule], float]] = {
+    "every 5 s": (FixedInterval, 5.0 * 1.1),
+    "by age": (ShareOfAge, 15.0 * 1.2),
+}
+
+
+@attrs.frozen
+class Minute:
+    """What came of a minute, with an outage or without."""
+
+    sent: int
+    polled_again_after: float
+    still_watched: int
+
+
+@cache
+def minute(schedule: str, fault: str | None) -> Minute:
+    """Watch many tasks through a minute in which the service answers by a fault."""
+
+    async def main() -> Minute:
+        now = asyncio.get_running_loop().time
+        make, longest = SCHEDULES[schedule]
+        async with served(**DEFAULTS) as (simulator, camb):
+            tasks = endless(simulator, TASKS)
+            async with camb.watch(tasks, schedule=make(), deadline=None) as watcher:
+                await asyncio.sleep(60)
+                simulator.requests.clear()
+                if fault is not None:
+                    simulator.fail(fault, times=None)
+                await asyncio.sleep(60)
+                sent = len(simulator.requests)
+                simulator.heal()
+                simulator.requests.clear()
+                healed_at = now()
+                polled = set[str]()
+                while len(polled) < TASKS and now() < healed_at + 10 * longest:
+                    await asyncio.sleep(0.1)
+                    polled |= {request.path for request in simulator.requests}
+                return Minute(sent, now() - healed_at, watcher.stats().watching)
+
+    return run(main())
+
+
+outages = pytest.mark.parametrize(
+    ("schedule", "fault"),
+    list(itertools.product(SCHEDULES, ("503", "500", "disconnect", "reset"))),
+)
+
+
+@outages
+def test_case_21_an_outage_brings_no_flood(schedule: str, fault: str) -> None:
+    """At the server, no more than a tenth above what comes without an outage."""
+    assert minute(schedule, fault).sent <= 1.1 * minute(schedule, None).sent
+
+
+@outages
+def test_case_21_an_outage_ends_no_watch(schedule: str, fault: str) -> None:
+    """Neither while it lasts nor after."""
+    assert TASKS == minute(schedule, fault).still_watched
+
+
+@outages
+def test_case_21_after_an_outage_all_are_polled_again(
+    schedule: str, fault: str
+) -> None:
+    """Within one interval of the schedule, and the time that the limits need."""
+    _, longest = SCHEDULES[schedule]
+
+    assert minute(schedule, fault).polled_again_after <= longest + TASKS / RATE
 
 
 # 22: the shape of the back-off.
