@@ -118,23 +118,18 @@ DELAY_MAX = 86_400.0
 
 @attrs.define
 class GuardedSchedule:
-    """A schedule whose faults cannot stop a watch: they are logged instead."""
+    """A schedule whose faults cannot stop a watch: the first of a sort is reported."""
 
     schedule: PollSchedule
+    _reported: set[str] = attrs.field(factory=set[str], init=False)
 
     def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return what the schedule says, made a number of seconds to wait."""
         try:
             delay = float(self.schedule.next_delay(task, age, age_known=age_known))
             return DELAY_INSTEAD if isnan(delay) else min(max(0.0, delay), DELAY_MAX)
-        except Exception:
-            logger.warning(
-                "%r failed; polling %s in %s s",
-                self.schedule,
-                task,
-                DELAY_INSTEAD,
-                exc_info=True,
-            )
+        except Exception:  # noqa: BLE001 - a schedule may raise anything
+            self._log("%r failed; polling %s in %s s", task, DELAY_INSTEAD)
             return DELAY_INSTEAD
 
     def learn(
@@ -143,7 +138,11 @@ class GuardedSchedule:
         """Let the schedule take note of how long a task took."""
         try:
             self.schedule.learn(task, lower, upper, entry=entry)
-        except Exception:
-            logger.warning(
-                "%r could not learn from %s", self.schedule, task, exc_info=True
-            )
+        except Exception:  # noqa: BLE001 - a schedule may raise anything
+            self._log("%r could not learn from %s", task)
+
+    def _log(self, message: str, *details: object) -> None:
+        # A schedule that fails for one task usually does so for all, at each poll.
+        level = logging.DEBUG if message in self._reported else logging.WARNING
+        self._reported.add(message)
+        logger.log(level, message, self.schedule, *details, exc_info=True)

@@ -449,10 +449,10 @@ def test_case_30_a_display_that_fails_is_reported_once_and_hurts_nothing(
     assert ZeroDivisionError is record.exc_info[0]
 
 
-def test_case_30_a_schedule_that_raises_cannot_stop_a_watch(
+def test_case_30_a_schedule_that_raises_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The task is polled at the default pace, and the fault is logged."""
+    """All tasks are polled at the default pace, however often it fails."""
 
     class Broken(FixedInterval):
         def next_delay(
@@ -465,13 +465,17 @@ def test_case_30_a_schedule_that_raises_cannot_stop_a_watch(
         ) -> None:
             raise LookupError
 
-    source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
-    task = TaskRef("a", created_at=datetime.now(UTC))
-    last = watch(source, task, schedule=Broken())[-1]
+    names = [f"t{n}" for n in range(20)]
+    script = [*["PENDING"] * 5, "SUCCESS"]
+    source = FakeStatusSource(dict.fromkeys(names, script))
+    tasks = [TaskRef(name, created_at=datetime.now(UTC)) for name in names]
+    seen = watch(source, *tasks, schedule=Broken())
+    warned = [record.getMessage() for record in caplog.records]
 
-    assert last.succeeded
-    assert "failed; polling" in caplog.text
-    assert "could not learn" in caplog.text
+    assert 20 == sum(transition.succeeded for transition in seen)
+    assert 2 == len(warned)
+    assert "failed; polling" in warned[0]
+    assert "could not learn" in warned[1]
 
 
 def test_case_30_a_key_callable_that_raises_is_a_failed_poll() -> None:
