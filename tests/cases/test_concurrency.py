@@ -290,6 +290,15 @@ PROGRAMS = {
 }
 
 
+#: A busy machine is slow now and then, of which asyncio would warn in its debug mode.
+IMPORTS = """
+import asyncio, gc, logging, os, sys
+from camb_async import *
+
+logging.getLogger("asyncio").setLevel(logging.ERROR)
+"""
+
+
 async def quiet(program: str, simulator: Simulator) -> str:
     """Run a program where every warning is an error, and return what it prints.
 
@@ -309,8 +318,7 @@ async def quiet(program: str, simulator: Simulator) -> str:
 
 def in_a_loop(body: str) -> str:
     """Return the program whose ``main`` has this body."""
-    imports = "import asyncio, gc, os, sys\nfrom camb_async import *\n"
-    return f"{imports}async def main():{body}\nasyncio.run(main())\ngc.collect()\n"
+    return f"{IMPORTS}async def main():{body}\nasyncio.run(main())\ngc.collect()\n"
 
 
 @contextlib.asynccontextmanager
@@ -635,10 +643,7 @@ def test_case_32_a_session_may_be_opened_again_in_another_loop() -> None:
 
 def test_case_32_two_loops_one_after_the_other_are_silent() -> None:
     """asyncio.run twice in a process, with the same session object."""
-    program = """
-import asyncio
-from camb_async import CambSession
-
+    program = f"""{IMPORTS}
 camb = CambSession()
 
 async def main():
@@ -747,7 +752,7 @@ def test_case_33_polls_and_failures_leave_nothing_behind(
     first, last = objects[len(FAILURES)], objects[-1]
 
     assert failed >= 25 * rounds
-    assert last - first < 1000
+    assert last - first < 200
     assert 0 == left_open
 
 
