@@ -251,11 +251,22 @@ class Transition:
         return self
 
 
+def _check_run_id(_result: object, _field: object, value: int) -> None:
+    # Files are named after it, so it must not be a path.
+    if type(value) is not int or value < 0:
+        message = f"run_id must be a whole number of at least 0, not {value!r}"
+        raise ValueError(message)
+
+
 @attrs.frozen
 class TextToVoiceResult:
-    """The preview links of one run, in the service's order; fetch without a key."""
+    """The preview links of one run, in the service's order; fetch without a key.
 
-    run_id: int
+    Raises:
+        ValueError: the run id is not a whole number of at least 0.
+    """
+
+    run_id: int = attrs.field(validator=_check_run_id)
     previews: tuple[str, ...]
 
 

@@ -485,7 +485,7 @@ def test_values_are_frozen_and_slotted(value: Any) -> None:
 def test_values_differ_where_a_field_does(value: Any) -> None:
     """Each compared field counts in a comparison, and other types never match."""
     fields = [field for field in fields_of(value) if field.eq]
-    changes = {"task_id": "other", "kind": TaskKind.TTS}
+    changes = {"task_id": "other", "kind": TaskKind.TTS, "run_id": 9}
     others = [
         attrs.evolve(value, **{field.name: changes.get(field.name, "other")})
         for field in fields
@@ -512,3 +512,10 @@ def test_a_repr_shows_every_compared_field(value: Any) -> None:
 def test_created_at_travels_though_it_is_not_compared() -> None:
     """What no comparison sees is not lost in a pickle."""
     assert AT == repickled(TASK).created_at
+
+
+@pytest.mark.parametrize("bad", ["../../evil", "/etc/x", "7", -1, True, 1.0, None])
+def test_a_result_has_a_run_id_that_may_name_files(bad: Any) -> None:
+    """Also one that was made by hand, of what came from outside."""
+    with pytest.raises(ValueError, match="whole number"):
+        TextToVoiceResult(bad, ())
