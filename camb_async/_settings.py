@@ -21,12 +21,19 @@ from yarl import URL
 
 from ._refusals import Reply
 from ._version import __version__
-from .errors import APIConnectionError, CambError, ConfigurationError
+from .errors import (
+    APIConnectionError,
+    APITimeoutError,
+    CambError,
+    ConfigurationError,
+)
 
 
 #: Where the service is documented to be.
 DEFAULT_BASE_URL = "https://client.camb.ai/apis"
 KEY_HEADER = "x-api-key"
+#: Seconds that an async api_key callable is given: all requests wait for it.
+ASK_TIMEOUT = 30.0
 
 _KEY_LENGTH_USUAL = 8
 
@@ -214,10 +221,22 @@ class KeyRing:
         try:
             key = hide(self._provider())
             if inspect.isawaitable(key):
-                key = hide(await key)
+                key = hide(await _in_time(key))
         except CambError:
             raise
         except Exception as error:
             message = f"The api_key callable raised {type(error).__name__}."
             raise APIConnectionError(message, request_sent=False) from error
         return check_key(key)
+
+
+async def _in_time(asking: Awaitable[str]) -> str:
+    scope = asyncio.timeout(ASK_TIMEOUT)
+    try:
+        async with scope:
+            return hide(await asking)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+    message = f"The api_key callable gave no key within {ASK_TIMEOUT:g} s."
+    raise APITimeoutError(message, request_sent=False)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
+from camb_async import _settings
 from camb_async._refusals import Reply, error_from
 from camb_async._settings import (
     DEFAULT_BASE_URL,
@@ -29,6 +30,7 @@ from camb_async._settings import (
 from camb_async._version import __version__
 from camb_async.errors import (
     APIConnectionError,
+    APITimeoutError,
     AuthenticationError,
     CambError,
     ConfigurationError,
@@ -684,3 +686,26 @@ def test_who_is_cancelled_while_asking_leaves_the_question_to_the_next() -> None
 
     assert "one" == asyncio.run(main()).key
     assert provider.asked == 2
+
+
+def test_a_provider_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All requests wait for the key, so it must not take for ever."""
+    monkeypatch.setattr(_settings, "ASK_TIMEOUT", 0.05)
+    provider = Provider("one")
+
+    async def stuck_at_first() -> str:
+        if provider.asked == 0:
+            provider.asked += 1
+            await asyncio.Event().wait()
+        return str(provider.now())
+
+    ring = KeyRing(stuck_at_first)
+
+    async def main() -> Credentials:
+        with pytest.raises(APITimeoutError, match=r"no key within 0\.05 s") as caught:
+            await ring.obtain()
+        assert not caught.value.request_sent
+
+        return await ring.obtain()
+
+    assert "one" == asyncio.run(main()).key
