@@ -129,13 +129,18 @@ def error_from(reply: Reply) -> CambError:
         f"The API answered {status}{_what_it_says(reply, detail)}. {advice}",
         status_code=status,
         body_excerpt=excerpt(reply.body),
-        request_id=header(reply.headers, "x-request-id"),
+        request_id=_request_id(reply),
         retry_after=retry_after(reply.headers),
         retryable=is_retryable(status, reply.headers),
     )
     if isinstance(error, ValidationError):
         error.issues = _issues(detail)
     return error
+
+
+def _request_id(reply: Reply) -> str | None:
+    said = header(reply.headers, "x-request-id")
+    return None if said is None else showable(said)
 
 
 def _redirect_error(reply: Reply) -> UnexpectedRedirectError:

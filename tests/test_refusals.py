@@ -161,6 +161,13 @@ def test_what_else_the_answer_says_is_kept() -> None:
     assert "The API answered 503. The service" in str(error)
 
 
+def test_a_request_id_is_short_and_printable() -> None:
+    """It goes into logs, and a server may send anything."""
+    error = status_error(answer(500, b"", X_Request_ID="\x1b[2J" + "r" * 8000))
+
+    assert " [2J" + "r" * 196 == error.request_id
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
