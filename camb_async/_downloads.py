@@ -26,6 +26,8 @@ from .policies import RetryPolicy
 logger = logging.getLogger("camb_async")
 
 _AT_ONCE = 4
+#: Previews of one run; a real one has a few.
+PREVIEWS_MAX = 100
 
 Refresh = Callable[[], Awaitable[TextToVoiceResult]]
 OnProgress = Callable[[DownloadProgress], None]
@@ -66,6 +68,12 @@ class Download:
         """
         if not self._count:
             message = f"Run {self._run_id} has no previews."
+            raise DownloadError(message)
+        if self._count > PREVIEWS_MAX:
+            message = (
+                f"Run {self._run_id} has {self._count} previews; {PREVIEWS_MAX} are "
+                "the most that are fetched. Is it a run of the service?"
+            )
             raise DownloadError(message)
         if not self._overwrite:
             await refuse_existing(self._directory, self._possible_names())

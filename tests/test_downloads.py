@@ -457,6 +457,20 @@ def test_links_that_cannot_be_fetched_again_are_an_error(tmp_path: Path) -> None
     run(main())
 
 
+def test_a_run_of_too_many_previews_is_refused(tmp_path: Path) -> None:
+    """Half a gigabyte each would fill any disk; the error names the cap."""
+    links = ("https://files.example/x",) * 101
+
+    async def main() -> None:
+        async with behind(*links) as camb:
+            with pytest.raises(DownloadError, match="101 previews; 100 are the most"):
+                await camb.download_previews(RUN, tmp_path / "new")
+
+    run(main())
+
+    assert [] == names(tmp_path)
+
+
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without another try, with what the disk said as the cause."""
 
