@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import attrs
@@ -26,7 +27,9 @@ class RawServer:
 
 
 @contextlib.asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncGenerator[RawServer]:
+async def raw_server(
+    handler: Handler, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[RawServer]:
     """Have ``handler(target, writer)`` write the answer on each connection.
 
     The connection is closed when the handler returns.
@@ -51,8 +54,10 @@ async def raw_server(handler: Handler) -> AsyncGenerator[RawServer]:
             await writer.wait_closed()
         serving.discard(task)
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server.origin = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    port = listening.sockets[0].getsockname()[1]
+    server.origin = f"{scheme}://127.0.0.1:{port}"
     try:
         yield server
     finally:
@@ -72,3 +77,32 @@ def answer(
     framing = () if length < 0 else (f"Content-Length: {length}",)
     lines = [f"HTTP/1.1 {status}", "Connection: close", *framing, *headers, "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+@attrs.frozen
+class Stranger:
+    """A server that nobody should ask: ``met`` holds how each connection began."""
+
+    port: int
+    met: list[bytes] = attrs.field(factory=list[bytes])
+
+
+@contextlib.asynccontextmanager
+async def stranger() -> AsyncGenerator[Stranger]:
+    """Listen on a port, and take note of whoever comes, whatever is spoken."""
+    begun: list[asyncio.StreamWriter] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(writer)
+        number = len(listener.met)
+        listener.met.append(b"")
+        with contextlib.suppress(ConnectionError):
+            listener.met[number] = await reader.read(65536)
+        writer.close()
+
+    listening = await asyncio.start_server(meet, "127.0.0.1", 0)
+    listener = Stranger(listening.sockets[0].getsockname()[1])
+    async with listening:
+        yield listener
+    for writer in begun:
+        writer.close()

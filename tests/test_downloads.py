@@ -63,78 +63,6 @@ def test_a_result_at_hand_is_not_fetched_again(tmp_path: Path) -> None:
     run(main())
 
 
-def test_signed_links_arrive_byte_for_byte(tmp_path: Path) -> None:
-    """The request target is that of the link, ``%2B`` and ``+`` and all."""
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            result = await camb.get_text_to_voice_result(RUN)
-            await camb.download_previews(result, tmp_path)
-            origin = simulator.base_url.removesuffix("/apis")
-            links = [link.removeprefix(origin) for link in result.previews]
-            assert sorted(links) == sorted(fetched(simulator))
-            assert all("%2B" in link and "+" in link for link in links)
-
-    run(main())
-
-
-def test_odd_targets_arrive_byte_for_byte_also_after_a_redirect(
-    tmp_path: Path,
-) -> None:
-    """Whatever a library would like to tidy up, on the link and on the next hop."""
-    odd = "/a%2fb/../c%7E;v=1/%E2%82%ac?X-Sig=a%2Bb+c%2F%3d%20;&&k&=v=#"
-    target = odd.removesuffix("#")
-
-    async def main() -> None:
-        async def serve(asked: str, writer: asyncio.StreamWriter) -> None:
-            if asked.startswith("/hop"):
-                to = f"Location: {other.origin}{odd}"
-                writer.write(answer(b"", to, status="302 Found"))
-            else:
-                writer.write(answer(TUNE, AUDIO))
-
-        async with raw_server(serve) as server, raw_server(serve) as other:
-            links = [server.origin + odd, server.origin + "/hop?%2B+"]
-            async with behind(*links) as camb:
-                await camb.download_previews(RUN, tmp_path)
-            assert {target, "/hop?%2B+"} == set(server.targets)
-            assert [target] == other.targets
-
-    run(main())
-
-
-def test_previews_are_fetched_without_key_cookies_netrc_or_proxy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the environment says, and whatever was answered before."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login me password canary\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            simulator.fail("set_cookie", path=RESULT)
-            cookie = {"Set-Cookie": "a=b; Path=/", "Location": "/previews/elsewhere"}
-            simulator.fail(Fault("http", status=302, headers=cookie), path=PREVIEWS)
-            simulator.fail("set_cookie", times=None, path=PREVIEWS)
-            with pytest.raises(DownloadError, match="404"):
-                await camb.download_previews(RUN, tmp_path / "1")
-            simulator.heal()
-            await camb.download_previews(RUN, tmp_path / "2")
-            sent = [r for r in simulator.requests if r.path.startswith(PREVIEWS)]
-            assert len(sent) >= 4
-            for request in sent:
-                allowed = {"host", "accept", "accept-encoding", "user-agent"}
-                assert allowed >= {name.lower() for name in request.headers}
-                assert "identity" == request.headers["Accept-Encoding"]
-                assert simulator.api_key not in str(request)
-
-    run(main())
-
-
 def test_at_most_four_previews_are_fetched_at_once(tmp_path: Path) -> None:
     """Four are under way together, and the others follow."""
 
@@ -376,42 +304,6 @@ def test_of_two_who_fetch_the_same_one_is_told(tmp_path: Path) -> None:
     run(main())
 
     assert {"7-1.wav", "7-2.wav"} >= set(names(tmp_path))
-
-
-def test_expired_links_are_fetched_once_more_for_all(tmp_path: Path) -> None:
-    """One request for the result replaces the links of all previews."""
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            result = await camb.get_text_to_voice_result(RUN)
-            simulator.expire_links()
-            await camb.download_previews(result, tmp_path)
-            assert 2 == results_asked(simulator)
-            assert 4 == len(fetched(simulator))
-
-    run(main())
-
-    assert ["7-1.wav", "7-2.wav"] == names(tmp_path)
-
-
-@pytest.mark.parametrize("status", [403, 410])
-def test_links_that_stay_refused_are_an_error(tmp_path: Path, status: int) -> None:
-    """After the result was fetched once more, and not more often."""
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            refused = Fault("http", status=status)
-            simulator.fail(refused, times=None, path=PREVIEWS)
-            result = await camb.get_text_to_voice_result(RUN)
-            old = tuple(f"{link}&old" for link in result.previews)
-            with pytest.raises(LinkExpiredError, match=str(status)):
-                await camb.download_previews(TextToVoiceResult(RUN, old), tmp_path)
-            assert 2 == results_asked(simulator)
-            assert 4 >= len(fetched(simulator))
-
-    run(main())
-
-    assert [] == names(tmp_path)
 
 
 def test_links_that_come_back_the_same_are_not_tried_again(tmp_path: Path) -> None:

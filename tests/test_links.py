@@ -221,25 +221,6 @@ def test_only_the_public_addresses_of_a_name_are_tried(
     assert ["93.184.215.14"] == run(resolved(OUTSIDE, "files.example"))
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254"])
-def test_a_name_for_a_private_address_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
-) -> None:
-    """By the whole download, at the moment the name is resolved, at once."""
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", standing_for(address))
-    result = TextToVoiceResult(7, ("https://rebound.example/x?Signature=secret",))
-
-    async def main() -> None:
-        async with CambSession("key") as camb:
-            with pytest.raises(DownloadError, match=r"rebound\.example") as caught:
-                await camb.download_previews(result, tmp_path)
-            assert "secret" not in str(caught.value)
-
-    run(main())
-
-    assert [] == list(tmp_path.iterdir())
-
-
 def test_an_allowed_name_is_really_connected_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -590,26 +590,6 @@ def test_no_error_holds_the_key(
     assert not [text for text in texts if CANARY in text]
 
 
-def test_a_redirect_is_never_followed() -> None:
-    """Neither to another server, which never sees the key, nor to the same."""
-
-    async def main() -> None:
-        async with Simulator() as elsewhere, served() as (simulator, camb):
-            for target in (elsewhere, simulator):
-                location = f"{target.base_url}/text-to-voice/other?secret=1"
-                task = simulator.add_task(
-                    answers=[Fault("redirect", location=location)]
-                )
-                with pytest.raises(UnexpectedRedirectError) as caught:
-                    await camb.get_task_status(task)
-                assert "secret" not in str(caught.value)
-                assert location.partition("?")[0] == caught.value.location
-            assert 0 == len(elsewhere.requests)
-            assert 2 == len(simulator.requests)
-
-    run(main())
-
-
 def test_cookies_are_not_kept() -> None:
     """An API needs none, and a flood of them is memory."""
 
