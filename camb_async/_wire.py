@@ -189,7 +189,10 @@ def read_json(reply: Reply) -> Any:
             object_pairs_hook=_unique_keys,
         )
     except (ValueError, RecursionError) as error:
-        raise invalid(reply, _why_no_json(reply, error)) from None
+        why = _why_no_json(reply, error)
+    # Raised here and not in the handler: as its context, the parser's error would
+    # hold on to the whole document.
+    raise invalid(reply, why)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -230,4 +233,5 @@ def _structure(reply: Reply, document: object, shape: type[_BodyT]) -> _BodyT:
     try:
         return _converter.structure(document, shape)
     except Exception as error:  # noqa: BLE001 - cattrs collects whatever hooks raise
-        raise invalid(reply, "; ".join(transform_error(error))[:300]) from None
+        why = "; ".join(transform_error(error))[:300]
+    raise invalid(reply, why)

@@ -333,8 +333,16 @@ def test_a_misshapen_document_leaves_no_chain_of_causes(body: Any) -> None:
     error = refusal(READERS["status"], body)
 
     assert error.__cause__ is None
-    assert error.__suppress_context__ or error.__context__ is None
+    assert error.__context__ is None
     assert len(str(error)) < 700
+
+
+def test_an_unreadable_document_is_not_kept_by_its_error() -> None:
+    """The parser's error holds all of it, which may be a mebibyte."""
+    with pytest.raises(InvalidResponseError) as caught:
+        read_json(Reply(200, {}, b"<" * 100_000))
+
+    assert caught.value.__context__ is None
 
 
 def test_the_cap_is_a_mebibyte() -> None:
