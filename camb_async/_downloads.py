@@ -135,10 +135,14 @@ class Download:
             async with opened(client, self._rules, link) as response:
                 return await self._save(response, index)
         except (aiohttp.ClientError, OSError) as error:
-            # What aiohttp makes of a bad answer shows the link and its signature.
-            shows_link = isinstance(error, aiohttp.ClientResponseError)
-            message = f"Preview {index + 1} broke off ({type(error).__name__})."
-            raise TransientError(message) from None if shows_link else error
+            failure = TransientError(
+                f"Preview {index + 1} broke off ({type(error).__name__})."
+            )
+            if not isinstance(error, aiohttp.ClientResponseError):
+                failure.__cause__ = error
+        # Raised here and not in the handler: what aiohttp makes of a bad answer
+        # shows the link and its signature, and would be the error's context.
+        raise failure
 
     async def _save(self, response: aiohttp.ClientResponse, index: int) -> Path:
         intake = Intake(response)

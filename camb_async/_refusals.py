@@ -64,9 +64,15 @@ def invalid(reply: Reply, why: str) -> InvalidResponseError:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the beginning of a body as text that is safe to show."""
-    return showable(body[: 4 * SHOWN_MAX].decode("utf-8", "replace"))
+    """Return the beginning of a body as text that is safe to show.
 
+    Links lose their queries, because a signed one opens what it leads to.
+    """
+    text = body[: 4 * SHOWN_MAX].decode("utf-8", "replace")
+    return showable(_QUERY.sub(r"\1***", text))
+
+
+_QUERY = re.compile(r"""(https?:[^\s"'<>?]*\?)[^\s"'<>]+""", re.IGNORECASE)
 
 # What an HTTP status means: the error, and what to do about it.
 _STATUS_ERRORS: Mapping[int, tuple[type[APIStatusError], str]] = MappingProxyType(

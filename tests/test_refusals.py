@@ -322,6 +322,16 @@ def test_an_excerpt_is_the_beginning() -> None:
     assert "\N{SNOWMAN}" * 200 == excerpt("\N{SNOWMAN}".encode() * 300)
 
 
+@pytest.mark.parametrize("length", [10, 5_000])
+def test_an_excerpt_shows_no_query_of_a_link(length: int) -> None:
+    """A signed link opens what it leads to, and logs are read by many."""
+    signature = "%2Bsecret+" * (length // 10)
+    body = f'["https://h/1.wav?Signature={signature}", "http:\\/\\/h\\/2?a=secret"]'
+
+    assert "secret" not in excerpt(body.encode())
+    assert excerpt(body.encode()).startswith('["https://h/1.wav?***')
+
+
 def test_an_invalid_answer_shows_its_beginning() -> None:
     """Status, reason and excerpt are in the message, the excerpt on the error."""
     error = invalid(answer(200, b"<html>\n" * 100), "it is a web page")
