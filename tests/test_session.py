@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import pickle
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from camb_async import (
     DeadlineExceededError,
     FixedInterval,
     InvalidResponseError,
-    InvalidTaskIdError,
     Limits,
     RateLimitError,
     RetryPolicy,
@@ -36,7 +33,6 @@ from camb_async import (
     TaskKind,
     TaskRef,
     TaskStatus,
-    UnexpectedRedirectError,
     ValidationError,
 )
 from camb_async.simulator import Fault, Simulator
@@ -199,22 +195,6 @@ def test_every_kind_is_read_at_its_own_path() -> None:
                 task = simulator.add_task(kind=kind, status="SUCCESS", after=0)
                 state = await camb.get_task_status(TaskRef(task, kind))
                 assert state.is_final, kind
-
-    run(main())
-
-
-@pytest.mark.parametrize("bad", ["..", "a/b", "a?x=1", "a#f", "%2e", "a\nb", "", 7])
-def test_a_bad_task_id_sends_nothing(bad: Any) -> None:
-    """Wherever a task is taken."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            for call in (camb.poll, camb.get_task_status, camb.wait):
-                with pytest.raises(InvalidTaskIdError):
-                    await call(bad)
-            with pytest.raises(InvalidTaskIdError):
-                camb.watch([bad])
-            assert 0 == len(simulator.requests)
 
     run(main())
 
@@ -528,66 +508,6 @@ def test_an_unknown_status_is_warned_of_once(
     assert 1 == sum("'QUEUED'" in line for line in said)
     assert 1 == sum("'HALF-DONE'" in line for line in said)
     assert 100 == len(said)
-
-
-CANARY = "canary-4f1d0c"
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "401",
-        "500",
-        "reset",
-        "garbage",
-        "truncate_chunked",
-        "redirect",
-        "hang",
-        Fault("http", status=403, body=f"you sent {CANARY}".encode()),
-        Fault("http", status=200, body=f"<p>{CANARY}".encode()),
-        Fault("redirect", location=f"http://127.0.0.1:1/x?key={CANARY}"),
-    ],
-    ids=str,
-)
-def test_no_error_holds_the_key(
-    fault: str | Fault, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not in its text, repr, pickle, cause, frames or in a log at DEBUG."""
-    caplog.set_level(0)
-
-    async def main() -> BaseException:
-        async with (
-            Simulator(api_key=CANARY) as simulator,
-            CambSession(
-                CANARY, base_url=simulator.base_url, limits=FREE, request_timeout=0.3
-            ) as camb,
-        ):
-            task = simulator.add_task(answers=[fault])
-            with pytest.raises(CambError) as caught:
-                await camb.poll(task)
-            assert CANARY in simulator.requests[0].headers["x-api-key"]
-
-            return caught.value
-
-    error = run(main())
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    # The test's own frames know the key; the library's must not show it.
-    frames = [f for f in shown.stack if "/tests/" not in f.filename]
-    texts = [
-        str(error),
-        repr(error),
-        repr(vars(error)),
-        str(pickle.dumps(error)),
-        repr(error.__cause__),
-        *(repr(frame.locals) for frame in frames),
-        caplog.text,
-    ]
-    context = error.__context__
-    while context is not None:
-        texts.append(repr(context) + repr(vars(context)))
-        context = context.__context__
-
-    assert not [text for text in texts if CANARY in text]
 
 
 def test_cookies_are_not_kept() -> None:
