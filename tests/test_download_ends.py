@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ import pytest
 from camb_async import (
     CambSession,
 )
-from camb_async.simulator import Fault, ThreadedSimulator
+from camb_async.simulator import ThreadedSimulator
 
 from .downloading import (
     PREVIEWS,
@@ -79,43 +76,3 @@ def test_a_timeout_around_a_download_works(tmp_path: Path) -> None:
     run(main())
 
     assert [] == names(tmp_path)
-
-
-KILLED = """
-import asyncio, sys
-from camb_async import CambSession
-
-async def main():
-    async with CambSession("simulator-key", base_url=sys.argv[1]) as camb:
-        await camb.download_previews(
-            7, sys.argv[2], on_progress=lambda p: print(p.received, flush=True)
-        )
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("received", [1, 200])
-def test_a_killed_download_leaves_no_file_of_that_name(
-    tmp_path: Path, received: int
-) -> None:
-    """SIGKILL in the middle: at most a hidden part is left."""
-    with ThreadedSimulator() as simulator:
-        simulator.add_task(run_id=RUN, after=0)
-        slow = Fault("drip", seconds=0.0001)
-        simulator.fail(slow, times=None, path=PREVIEWS)
-        script = [sys.executable, "-c", KILLED, simulator.base_url, str(tmp_path)]
-        with subprocess.Popen(  # noqa: S603 - our own program
-            script, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if int(line) >= received:
-                    break
-            process.send_signal(signal.SIGKILL)
-
-    assert -signal.SIGKILL == process.returncode
-    assert names(tmp_path)
-    for name in names(tmp_path):
-        assert name.startswith(".camb-")
-        assert name.endswith(".part")

@@ -13,7 +13,6 @@ from camb_async import (
     InvalidResponseError,
     LinkExpiredError,
     TextToVoiceResult,
-    _files,
 )
 from camb_async.simulator import Fault
 
@@ -180,22 +179,6 @@ def test_the_extension_is_that_of_the_content_type(
     assert body == (tmp_path / f"7-1{extension}").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["../../evil.wav", "/etc/evil", "CON", "x" * 300])
-def test_names_from_the_server_are_ignored(tmp_path: Path, name: str) -> None:
-    """Whatever Content-Disposition asks for."""
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            evil = Fault("evil_filename", name=name)
-            simulator.fail(evil, times=None, path=PREVIEWS)
-            await camb.download_previews(RUN, tmp_path / "in" / "here")
-
-    run(main())
-
-    assert ["7-1.wav", "7-2.wav"] == names(tmp_path / "in" / "here")
-    assert ["in"] == names(tmp_path)
-
-
 def test_bytes_that_come_singly_are_known_by_their_beginning(tmp_path: Path) -> None:
     """The first bytes may be all a first read brings."""
 
@@ -216,43 +199,6 @@ def test_bytes_that_come_singly_are_known_by_their_beginning(tmp_path: Path) -> 
     assert WAV == (tmp_path / "7-1.wav").read_bytes()
 
 
-@pytest.mark.parametrize("there", ["7-1.wav", "7-2.mp3", "7-1.bin"])
-def test_nothing_is_fetched_when_a_file_is_there(tmp_path: Path, there: str) -> None:
-    """Also one of another kind of audio; the error says what can be done."""
-    (tmp_path / there).write_bytes(b"old")
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            with pytest.raises(DownloadError, match="pass overwrite=True") as caught:
-                await camb.download_previews(RUN, tmp_path)
-            assert there in str(caught.value)
-            assert [] == fetched(simulator)
-
-    run(main())
-
-    assert [there] == names(tmp_path)
-    assert b"old" == (tmp_path / there).read_bytes()
-
-
-def test_a_file_that_comes_meanwhile_is_not_touched(tmp_path: Path) -> None:
-    """Looking first is not all there is to it."""
-
-    def put(progress: DownloadProgress) -> None:
-        if progress.index == 0 and progress.path is None:
-            (tmp_path / "7-1.wav").write_bytes(b"old")
-
-    async def main() -> None:
-        async with finished() as (_, camb):
-            with pytest.raises(DownloadError, match="there already") as caught:
-                await camb.download_previews(RUN, tmp_path, on_progress=put)
-            assert isinstance(caught.value.__cause__, FileExistsError)
-
-    run(main())
-
-    assert b"old" == (tmp_path / "7-1.wav").read_bytes()
-    assert not list(tmp_path.glob(".camb*"))
-
-
 def test_other_files_are_no_hindrance(tmp_path: Path) -> None:
     """Notes beside the previews, previews of another run."""
     for name in ("7-1.txt", "17-1.wav", "7-1.wav.bak", "7-11.wav"):
@@ -265,45 +211,6 @@ def test_other_files_are_no_hindrance(tmp_path: Path) -> None:
     run(main())
 
     assert 6 == len(names(tmp_path))
-
-
-def test_files_are_replaced_when_asked_for(tmp_path: Path) -> None:
-    """A symbolic link too, and not what it leads to."""
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"old")
-    directory = tmp_path / "previews"
-    directory.mkdir()
-    (directory / "7-1.wav").symlink_to(victim)
-    (directory / "7-2.wav").write_bytes(b"old")
-
-    async def main() -> None:
-        async with finished() as (_, camb):
-            with pytest.raises(DownloadError):
-                await camb.download_previews(RUN, directory)
-            await camb.download_previews(RUN, directory, overwrite=True)
-
-    run(main())
-
-    assert b"old" == victim.read_bytes()
-    assert not (directory / "7-1.wav").is_symlink()
-    for name in names(directory):
-        assert (directory / name).read_bytes().startswith(b"RIFF")
-
-
-def test_of_two_who_fetch_the_same_one_is_told(tmp_path: Path) -> None:
-    """Both at once into one directory: whole files, and no part left."""
-
-    async def main() -> None:
-        async with finished() as (_, camb):
-            both = (camb.download_previews(RUN, tmp_path) for _ in range(2))
-            outcomes = await asyncio.gather(*both, return_exceptions=True)
-            failures = [o for o in outcomes if isinstance(o, BaseException)]
-            assert failures
-            assert all(isinstance(failure, DownloadError) for failure in failures)
-
-    run(main())
-
-    assert {"7-1.wav", "7-2.wav"} >= set(names(tmp_path))
 
 
 def test_links_that_come_back_the_same_are_not_tried_again(tmp_path: Path) -> None:
@@ -357,25 +264,6 @@ def test_a_run_of_too_many_previews_is_refused(tmp_path: Path) -> None:
         async with behind(*links) as camb:
             with pytest.raises(DownloadError, match="101 previews; 100 are the most"):
                 await camb.download_previews(RUN, tmp_path / "new")
-
-    run(main())
-
-    assert [] == names(tmp_path)
-
-
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without another try, with what the disk said as the cause."""
-
-    def write(*_args: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            monkeypatch.setattr(_files.NewFile, "_flush", write)
-            with pytest.raises(DownloadError, match="No space left") as caught:
-                await camb.download_previews(RUN, tmp_path)
-            assert isinstance(caught.value.__cause__, OSError)
-            assert 2 >= len(fetched(simulator))
 
     run(main())
 

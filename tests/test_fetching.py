@@ -12,7 +12,6 @@ import pytest
 from camb_async import (
     CambSession,
     DownloadError,
-    DownloadProgress,
     TextToVoiceResult,
     _fetching,
 )
@@ -135,48 +134,6 @@ def test_a_file_that_was_not_encoded_says_so(tmp_path: Path) -> None:
     run(main())
 
     assert TUNE == (tmp_path / "7-1.mp3").read_bytes()
-
-
-def test_a_file_that_is_announced_too_large_is_not_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its length is known before its bytes; the error names the cap."""
-    monkeypatch.setattr(_fetching, "FILE_MAX", 1000)
-    told: list[DownloadProgress] = []
-
-    async def main() -> None:
-        async with finished() as (simulator, camb):
-            with pytest.raises(DownloadError, match="more than 1000 bytes"):
-                await camb.download_previews(RUN, tmp_path, on_progress=told.append)
-            assert 2 >= len(fetched(simulator))
-
-    run(main())
-
-    assert [] == told
-    assert [] == names(tmp_path)
-
-
-def test_a_file_that_never_ends_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody announced how long it is: the bytes are counted."""
-    monkeypatch.setattr(_fetching, "FILE_MAX", 1_000_000)
-
-    async def serve(_target: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(b"", AUDIO, "Transfer-Encoding: chunked", length=-1))
-        while True:
-            writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
-            await writer.drain()
-
-    async def main() -> None:
-        async with raw_server(serve) as server, behind(server.origin) as camb:
-            with pytest.raises(DownloadError, match="more than 1000000 bytes"):
-                await camb.download_previews(RUN, tmp_path)
-            assert 1 == len(server.heads)
-
-    run(main())
-
-    assert [] == names(tmp_path)
 
 
 def test_a_name_that_takes_for_ever_to_resolve_is_given_up(

@@ -510,19 +510,6 @@ def test_an_unknown_status_is_warned_of_once(
     assert 100 == len(said)
 
 
-def test_cookies_are_not_kept() -> None:
-    """An API needs none, and a flood of them is memory."""
-
-    async def main() -> None:
-        async with served() as (simulator, camb):
-            task = simulator.add_task(answers=["set_cookie", "PENDING"])
-            await camb.poll(task)
-            await camb.poll(task)
-            assert "cookie" not in {n.lower() for n in simulator.requests[-1].headers}
-
-    run(main())
-
-
 def test_cancelled_polls_leave_no_socket_and_no_slot() -> None:
     """Cancelling in the queue, on the way and in mid-body frees what was taken."""
 
