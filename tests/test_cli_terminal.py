@@ -151,32 +151,6 @@ def test_a_pipe_gets_no_colors() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_watch_ends_politely_on_a_signal(signum: int, code: int) -> None:
-    """What was read is written, and stderr has the command that goes on."""
-
-    async def main() -> Ended:
-        async with Simulator() as simulator:
-            done = simulator.add_task("done", after=0.0)
-            ids = [simulator.add_task(f"t{n}", status="PENDING") for n in range(8)]
-            env = environment(simulator)
-            async with started("watch", done, "dub:x", *ids, env=env) as process:
-                assert process.stdout is not None
-                seen = [(await process.stdout.readline()).decode() for _ in range(9)]
-                process.send_signal(signum)
-                ended = await finish(process)
-        return Ended(ended.code, "".join(seen) + ended.out, ended.err)
-
-    ended = asyncio.run(main())
-
-    assert code == ended.code
-    assert 9 == len(ended.lines())
-    assert "interrupted; 9 of 10 tasks are unfinished" in ended.err
-    assert "camb-async watch dub:x t0 t1 t2 t3 ... (and 4 more)" in ended.err
-
-
 @pytest.mark.parametrize("command", ["demo", "simulate"])
 def test_other_commands_end_quietly_on_a_signal(command: str) -> None:
     """Ctrl-C is 130 everywhere, without a traceback."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import trustme
 
 from camb_async import (
     CambSession,
@@ -39,6 +37,7 @@ from tests.downloading import (
 )
 from tests.helpers import QUICK, run
 from tests.raw_server import answer, raw_server, stranger
+from tests.tls import certified, trusting
 
 
 DESCRIPTION = "A calm and friendly voice that speaks slowly and clearly, " * 3
@@ -105,28 +104,7 @@ def test_case_34_no_redirect_of_the_api_is_followed(
     run(main())
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Provide an authority of the tests' own."""
-    return trustme.CA()
-
-
-def certified(authority: trustme.CA, *hosts: str) -> ssl.SSLContext:
-    """Return what a server with these names needs."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    with authority.issue_cert(*hosts).private_key_and_cert_chain_pem.tempfile() as pem:
-        context.load_cert_chain(pem)
-    return context
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """Return what a client of such a server needs."""
-    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-
-
-def test_case_35_the_api_cannot_send_the_key_from_https_to_http(
-    authority: trustme.CA,
-) -> None:
+def test_case_35_the_api_cannot_send_the_key_from_https_to_http() -> None:
     """It was sent over TLS, and is not sent again without."""
 
     async def main() -> None:
@@ -134,10 +112,10 @@ def test_case_35_the_api_cannot_send_the_key_from_https_to_http(
             to = f"Location: http://127.0.0.1:{other.port}{target}"
             writer.write(answer(b"", to, status="308 Permanent Redirect"))
 
-        connector = aiohttp.TCPConnector(ssl=trusting(authority))
+        connector = aiohttp.TCPConnector(ssl=trusting())
         async with (
             stranger() as other,
-            raw_server(serve, certified(authority, "127.0.0.1")) as server,
+            raw_server(serve, certified("127.0.0.1")) as server,
             aiohttp.ClientSession(connector=connector) as borrowed,
             CambSession(
                 CANARY, base_url=server.origin, client_session=borrowed
@@ -184,10 +162,10 @@ def standing_for(address: str) -> Any:
 
 
 def test_case_35_a_preview_cannot_come_from_https_by_http(
-    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The link is https; where it leads by a redirect must be, too."""
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting(authority))
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting())
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", standing_for("127.0.0.1"))
 
     async def main() -> None:
@@ -197,7 +175,7 @@ def test_case_35_a_preview_cannot_come_from_https_by_http(
 
         async with (
             stranger() as other,
-            raw_server(serve, certified(authority, "files.example")) as server,
+            raw_server(serve, certified("files.example")) as server,
             CambSession(CANARY, retry=ONE_TRY) as camb,
         ):
             link = server.origin.replace("127.0.0.1", "files.example")

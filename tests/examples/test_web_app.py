@@ -89,7 +89,7 @@ def test_voice_is_streamed_from_order_to_previews(
     assert 2 == ready["previews"]
 
 
-def test_reconnecting_browser_gets_what_it_missed(
+def test_case_48_a_reconnecting_browser_gets_what_it_missed(
     service: Service, visitor: Visitor
 ) -> None:
     """By the header of the browser or the parameter of the page: no snapshot."""
@@ -135,7 +135,7 @@ def test_idle_stream_beats(visitor: Visitor) -> None:
     assert ["hello", "snapshot", "beat", "beat"] == names
 
 
-def test_visitors_see_and_touch_only_their_own(
+def test_case_48_visitors_see_and_touch_only_their_own(
     service: Service, server: Server, visitor: Visitor
 ) -> None:
     """Another browser gets nothing, even with the id of a voice."""
@@ -322,7 +322,7 @@ def test_odd_bodies_are_refused(visitor: Visitor, body: object, status: int) -> 
     assert status == visitor.post("/voices", body).status
 
 
-def test_stream_needs_a_visitor(server: Server) -> None:
+def test_case_48_a_stream_needs_a_visitor(server: Server) -> None:
     """Who has no cookie has no voices."""
     assert 403 == Visitor(server.port).get("/events").status
 

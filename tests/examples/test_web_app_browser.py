@@ -255,7 +255,7 @@ EVIL = (
 )
 
 
-def test_markup_is_shown_as_text(service: Service, page: Page) -> None:
+def test_case_48_markup_is_shown_as_text(service: Service, page: Page) -> None:
     """Whether a visitor wrote it or the service said it."""
     voice = order(page, EVIL, EVIL)
     end(service, voice, "ERROR", message=EVIL[:200], exception_reason=EVIL[200:])
