@@ -26,10 +26,10 @@ from tests.downloading import (
     AUDIO,
     ONE_TRY,
     PREVIEWS,
-    RESULT,
     RUN,
     TUNE,
     behind,
+    by_name,
     fetched,
     finished,
     names,
@@ -199,7 +199,7 @@ def test_case_36_previews_are_fetched_without_key_cookies_netrc_or_proxy(
 ) -> None:
     """Whatever the environment says, was answered before, or was borrowed."""
     netrc = tmp_path / ".netrc"
-    netrc.write_text(f"machine 127.0.0.1 login me password {CANARY}\n")
+    netrc.write_text(f"machine localhost login me password {CANARY}\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
@@ -211,14 +211,14 @@ def test_case_36_previews_are_fetched_without_key_cookies_netrc_or_proxy(
                 monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{proxy.port}")
             borrowed.headers["x-mine"] = CANARY
             async with finished(client_session=borrowed) as (simulator, camb):
-                simulator.fail("set_cookie", path=RESULT)
+                result = by_name(await camb.get_text_to_voice_result(RUN))
                 cookie = {"Set-Cookie": "a=b; Path=/", "Location": "/previews/x"}
                 simulator.fail(Fault("http", status=302, headers=cookie), path=PREVIEWS)
                 simulator.fail("set_cookie", times=None, path=PREVIEWS)
                 with pytest.raises(DownloadError, match="404"):
-                    await camb.download_previews(RUN, tmp_path / "1")
+                    await camb.download_previews(result, tmp_path / "1")
                 simulator.heal()
-                await camb.download_previews(RUN, tmp_path / "2")
+                await camb.download_previews(result, tmp_path / "2")
                 sent = [r for r in simulator.requests if r.path.startswith(PREVIEWS)]
                 assert len(sent) >= 4
                 for request in sent:
