@@ -271,6 +271,7 @@ async def _storm(
 
     async with (
         Simulator(api_key=CANARY) as simulator,
+        CambSession(CANARY, base_url=simulator.base_url) as patient,
         CambSession(
             CANARY if borrowed is None else ask,
             base_url=simulator.base_url,
@@ -281,10 +282,11 @@ async def _storm(
         ) as camb,
     ):
         task = simulator.add_task("t", run_id=RUN)
-        result = await camb.get_text_to_voice_result(RUN)
+        result = await patient.get_text_to_voice_result(RUN)
         simulator.fail(fault, times=None)
         outcomes = await _use_all(camb, task, result, directory)
-        assert CANARY == simulator.requests[0].headers["x-api-key"]
+        keys = [request.headers.get("x-api-key") for request in simulator.requests]
+        assert keys.count(CANARY) > 1
         assert "Signature=" in result.previews[0]
 
         return outcomes
