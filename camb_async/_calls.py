@@ -58,7 +58,10 @@ class Calls:
             SessionClosedError: they are possible already.
         """
         if self._transport is not None:
-            message = "The session is open already: enter it once, then share it."
+            message = (
+                "The session is open already: enter it once, then share it. (If it "
+                "was opened in another event loop, or before a fork: make a new one.)"
+            )
             raise SessionClosedError(message)
         self._limiter = Limiter(limits)
         self._transport = Transport(

@@ -18,8 +18,29 @@ import attrs
 #: Seconds; no new request goes over connections of a client session that is older.
 AGE_MAX = 300.0
 
+_KEPT_MAX = 16
+
 # The timeout is ours: aiohttp's counts the wait for a slot, and costs more.
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+
+
+class BrokenOffError(aiohttp.ClientConnectionError):
+    """The connection broke after the request had left, and before an answer."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET that failed a second time (a middleware).
+
+    It does so for each of them, so an outage would have twice the load.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise BrokenOffError(error) from error
 
 
 def own_session() -> aiohttp.ClientSession:
@@ -29,16 +50,34 @@ def own_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=NO_TIMEOUT,
+        middlewares=(_once,),
     )
 
 
 @attrs.define(eq=False)
 class Generation:
-    """A client session, until when it takes requests, and how many it has."""
+    """A client session, until when it takes requests, and how many it has.
+
+    ``kept`` is how many of its connections may be open and idle, at the most: each
+    answer leaves one behind, which the server may have closed when it is used.
+    """
 
     client: aiohttp.ClientSession
     ends_at: float = inf
     requests: int = 0
+    kept: int = 0
+
+    def answered(self) -> None:
+        """Take note of an answer."""
+        if self.kept < _KEPT_MAX:
+            self.kept += 1
+
+    def may_have_been_idle(self) -> bool:
+        """Return whether a connection that broke may have been an idle one."""
+        if not self.kept:
+            return False
+        self.kept -= 1
+        return True
 
 
 class Connections:

@@ -28,7 +28,7 @@ from ._outbox import Outbox
 from ._pollers import Pollers
 from ._tracking import SESSION_WIDE, Rules, Step, deadline_error
 from ._watch import LAST_POLL_PATIENCE, Phase, StatusSource, Waiter, Watch
-from .errors import APIConnectionError
+from .errors import APIConnectionError, CambError
 from .models import TaskRef, TaskState, TaskStatus, Transition, WatcherStats
 
 
@@ -216,6 +216,9 @@ class Engine:
     async def _ask(self, task: TaskRef) -> TaskState | Exception:
         try:
             return await self._source.poll(task)
+        except CambError as error:
+            # Its frames hold the whole answer, and each failing watch holds one.
+            return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - a source may raise anything
             return error
         except asyncio.CancelledError:

@@ -28,8 +28,8 @@ _SLOWER = 0.9
 _FASTER = 0.02
 # Good answers in a row that tell an end of trouble from a gap in it, and by how
 # much more each one after them raises the rate.
-_IN_A_ROW = 10
-_FASTER_STILL = 0.005
+_IN_A_ROW = 8
+_FASTER_STILL = 0.01
 _SLOWEST = 1 / 16
 # An allowance of one, but for the rounding of the delays that led to it.
 _ONE = 1.0 - 1e-6

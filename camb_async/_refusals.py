@@ -44,12 +44,12 @@ _ISSUES_MAX = 100
 
 @attrs.frozen
 class Reply:
-    """One answer of the server; its body ends early where it is not whole."""
+    """One answer of the server, or, with a ``flaw``, what could be read of it."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-    whole: bool = True
+    flaw: str | None = None
 
 
 def invalid(reply: Reply, why: str) -> InvalidResponseError:

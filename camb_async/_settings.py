@@ -15,7 +15,9 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -85,6 +87,23 @@ def _can_be_base(given: str) -> bool:
         return False
     secure = url.scheme == "https" or (url.scheme == "http" and is_loopback(host))
     return bool(host) and secure
+
+
+def refuse_proxy(base_url: str) -> None:
+    """Refuse a proxy of the environment that would see the key.
+
+    Raises:
+        ConfigurationError: there is one, for a base URL of plain http.
+    """
+    url = URL(base_url)
+    if url.scheme != "http" or "http" not in getproxies():
+        return
+    if not proxy_bypass(url.host or ""):
+        message = (
+            "The base URL is plain http, so the proxy that the environment names "
+            "would see the key: except the host by NO_PROXY."
+        )
+        raise ConfigurationError(message)
 
 
 def is_loopback(host: str | None) -> bool:
@@ -160,7 +179,7 @@ class Credentials:
             headers = {name: self._hidden(value) for name, value in headers.items()}
         elif body == reply.body:
             return reply
-        return Reply(reply.status, headers, body)
+        return attrs.evolve(reply, headers=headers, body=body)
 
     def _hidden(self, text: str) -> str:
         for form in self._forms:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
-from ._connections import NO_TIMEOUT, Connections
+from ._connections import NO_TIMEOUT, BrokenOffError, Connections, Generation
 from ._limiter import Limiter
-from ._refusals import Reply, excerpt, invalid, retry_after
+from ._refusals import Reply, retry_after
 from ._timeouts import Timeouts
 from ._wire import BODY_MAX
 from .errors import (
@@ -68,16 +68,12 @@ class Transport:
         lent = self._connections.take()
         try:
             # The timeout starts here, after the slot was had.
-            reply = await self._timeouts.run(
-                _exchange(lent.client, method, url, sign(), body)
-            )
+            reply = await self._timeouts.run(_exchange(lent, method, url, sign(), body))
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         else:
-            if reply.whole:
-                self._heed(reply)
-                return reply
-            failure = invalid(reply, "it was cut short")
+            self._heed(reply)
+            return reply
         finally:
             self._connections.give_back(lent)
             self._limiter.release()
@@ -118,18 +114,26 @@ class Transport:
                 "and the base URL, then try again.",
                 request_sent=False,
             )
+        elif isinstance(error, aiohttp.ClientHttpProxyError):
+            failure = APIConnectionError(
+                f"No connection to the API: the proxy answered {error.status}. Check "
+                "the proxy's settings, then try again.",
+                request_sent=False,
+            )
         elif isinstance(error, aiohttp.ClientResponseError):
             # The parser makes up a status, usually 400, that nobody sent.
-            said = showable(error.message)
+            # What it quotes is left out, because a server may have sent the key.
+            said = showable(error.message.partition(":")[0])
             failure = InvalidResponseError(
                 f"What the server sent is not HTTP that can be read: {said}. Is "
                 "something else in between? Trying again may help.",
                 body_excerpt=said,
             )
         else:
+            cause = error.__cause__ if isinstance(error, BrokenOffError) else error
             failure = APIConnectionError(
-                f"The connection broke before an answer came ({type(error).__name__}: "
-                f"{showable(str(error))}). Try again."
+                f"The connection broke before an answer came ({type(cause).__name__}: "
+                f"{showable(str(cause))}). Try again."
             )
         failure.__cause__ = _bare(error)
         return failure
@@ -144,27 +148,40 @@ def _bare(error: Exception) -> Exception | None:
 
 
 async def _exchange(
-    client: aiohttp.ClientSession,
+    lent: Generation,
     method: str,
     url: URL,
     headers: Mapping[str, str],
     body: bytes | None,
 ) -> Reply:
-    response = await client.request(
-        method,
-        url,
-        data=body,
-        headers=headers,
-        allow_redirects=False,
-        raise_for_status=False,
-        timeout=NO_TIMEOUT,
-    )
-    data, whole = await _read_bounded(response)
-    return Reply(response.status, response.headers, data, whole)
+    def send() -> Awaitable[aiohttp.ClientResponse]:
+        return lent.client.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=NO_TIMEOUT,
+        )
+
+    try:
+        response = await send()
+    except BrokenOffError:
+        # A read is sent once more if all that happened may be that the server has
+        # closed a connection that was idle.
+        if method != "GET" or not lent.may_have_been_idle():
+            raise
+        response = await send()
+    data, flaw = await _read_bounded(response)
+    lent.answered()
+    return Reply(response.status, response.headers, data, flaw)
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Return the body up to the cap, and whether it is all there."""
+async def _read_bounded(
+    response: aiohttp.ClientResponse,
+) -> tuple[bytes, str | None]:
+    """Return the body up to the cap, and what is wrong if it is not all there."""
     content = response.content
     data = b""
     try:
@@ -173,19 +190,10 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
         while not content.at_eof() and len(data) <= BODY_MAX:
             data += await content.readany()
     except aiohttp.ClientPayloadError:
-        return data, False
+        return data, "it was cut short"
     finally:
         if not content.at_eof():
             response.close()
     if len(data) > BODY_MAX:
-        raise _too_large(response.status, data)
-    return data, True
-
-
-def _too_large(status: int, data: bytes) -> InvalidResponseError:
-    return InvalidResponseError(
-        f"The API answered {status} with more than {BODY_MAX} bytes, the most that is "
-        "read. Is it the API?",
-        status_code=status,
-        body_excerpt=excerpt(data),
-    )
+        return data, f"with more than {BODY_MAX} bytes, the most that is read"
+    return data, None

@@ -96,7 +96,7 @@ class StatusReader:
         Raises:
             CambError: the answer is an error, or not what the API promises.
         """
-        if reply.status == HTTPStatus.OK:
+        if reply.status == HTTPStatus.OK and reply.flaw is None:
             known = self._memo.get(reply.body)
             if known is not None:
                 return known
@@ -181,6 +181,8 @@ def read_json(reply: Reply) -> Any:
     """
     if reply.status != HTTPStatus.OK:
         raise error_from(reply)
+    if reply.flaw is not None:
+        raise invalid(reply, reply.flaw)
     try:
         return json.loads(
             reply.body,

@@ -19,7 +19,14 @@ from ._calls import Calls
 from ._downloads import Download
 from ._links import LinkRules
 from ._refusals import Reply
-from ._settings import ApiKey, KeyRing, hide, is_loopback, read_base_url
+from ._settings import (
+    ApiKey,
+    KeyRing,
+    hide,
+    is_loopback,
+    read_base_url,
+    refuse_proxy,
+)
 from ._wire import StatusReader, read_previews, read_task_id
 from .errors import (
     APIConnectionError,
@@ -106,10 +113,25 @@ class CambSession:
         self._status_prefixes: Final = _status_prefixes(self.base_url)
 
     def __repr__(self) -> str:
-        state = "open" if self._calls.is_open else "closed"
+        # A traceback that shows variables may ask while this is being made.
+        calls = getattr(self, "_calls", None)
+        if calls is None:
+            return "<CambSession, not made>"
+        state = "open" if calls.is_open else "closed"
         return f"<CambSession {state}, {self.base_url}>"
 
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        calls: Calls | None = getattr(self, "_calls", None)
+        if calls is not None and calls.is_open:
+            message = (
+                f"{self!r} was abandoned while open: use it as "
+                "`async with CambSession() as camb:`, which closes it."
+            )
+            _warn(message, ResourceWarning, source=self)
+
     async def __aenter__(self) -> Self:
+        if self._borrowed is not None and self._borrowed.trust_env:
+            refuse_proxy(self.base_url)
         self._calls.open(self.limits, self._request_timeout, self._borrowed)
         return self
 

@@ -26,7 +26,7 @@ MAY_BLOCK = (
     # Ordering something from a simulator in another thread means to wait for it.
     ("threading.Lock.acquire", "camb_async/simulator/threaded.py", "relay"),
     # Callbacks of users who do not mind.
-    ("io.BufferedWriter.write", "tests/test_downloads.py", "put"),
+    ("io.BufferedWriter.write", "tests/cases/test_downloads.py", "put"),
     ("os.listdir", "tests/downloading.py", "names"),
 )
 

@@ -1,4 +1,4 @@
-"""What is still amiss: each test fails until it is put right."""
+"""What a look with the eyes of an attacker has found: each of these was so once."""
 
 from __future__ import annotations
 
