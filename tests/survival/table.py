@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
+import camb_async
 from tests.cases.catalogue import CASES, Group
 
 from . import answers, connection, load, origin, refusals, waiting
@@ -31,24 +33,24 @@ PROBES = (
 #: compare.
 NOT_COMPARED: Mapping[int, str] = MappingProxyType(
     {
-        6: "needs a name that moves while connections to it are in use",
+        6: "takes a name that moves, and minutes",
         22: "a matter of many delays, not of one task",
-        24: "needs a clock that jumps",
+        24: "takes a clock that jumps",
         27: "has no call for many tasks",
         28: "has no stream of changes",
         29: "has no stream of changes",
-        30: "takes no code of yours",
+        30: "runs no code of yours",
         31: "a matter of what you store",
-        32: "its client is never opened and never closed",
+        32: "has no block to be used in",
         33: "takes hours",
-        36: "downloads no previews: it hands out their links",
+        36: "downloads no previews, it hands out links",
         37: "downloads no previews",
         38: "downloads no previews",
         44: "downloads no previews",
         45: "downloads no previews",
         46: "has no command line",
-        47: "a choice: httpx reads the environment, camb_async does not unless told to",
-        48: "a matter of the example",
+        47: "a choice: httpx heeds the environment unless told not to",
+        48: "a matter of our web example",
     }
 )
 
@@ -93,7 +95,15 @@ async def page_part() -> str:
     compared = await outcomes([probe.run for probe in PROBES], [OURS, OFFICIAL])
     loops = await outcomes(_LOOPS.values(), [OFFICIAL, OFFICIAL_README])
     parts = [_section(group, compared) for group in Group]
-    return "\n".join([*parts, _loops(loops)])
+    return "\n".join([_versions(), *parts, _loops(loops)])
+
+
+def _versions() -> str:
+    aiohttp, httpx, sdk = map(version, ("aiohttp", "httpx", "camb-sdk"))
+    return (
+        f"Made with camb_async {camb_async.__version__} on aiohttp {aiohttp}, "
+        f"and camb-sdk {sdk} on httpx {httpx}.\n"
+    )
 
 
 def _section(group: Group, results: Results) -> str:
