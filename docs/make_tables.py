@@ -361,7 +361,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
-#: Made by a run of half a minute, not from the code: ``python -m tests.survival``.
+#: Made by a run of both clients, not from the code: ``python -m tests.survival``.
 FROM_A_RUN = frozenset({"survival"})
 
 

@@ -23,17 +23,17 @@ def test_every_case_is_compared_or_has_a_reason() -> None:
 
 def test_the_page_shows_every_probe() -> None:
     """Run ``python -m tests.survival`` if this fails."""
-    shown = {row[1] for row in ROWS}
+    shown = {row[0] for row in ROWS}
 
-    assert {probe.what for probe in PROBES} <= shown
+    assert {f"| {probe.case}. {probe.what}" for probe in PROBES} <= shown
 
 
 def test_the_page_has_no_failure_of_ours() -> None:
     """What camb_async does not survive is mended, not published."""
-    ours = [row[2] for row in ROWS if len(row) == 4 and row[0].strip("| ").isdigit()]
+    ours = [row[1] for row in ROWS if row[0][2].isdigit()]
 
     assert len(ours) == len(PROBES) + len(NOT_COMPARED)
-    assert [cell for cell in ours if cell[0] == "✗"] == []
+    assert [cell for cell in ours if "✗" in cell] == []
 
 
 @pytest.mark.slow
@@ -41,6 +41,7 @@ def test_the_page_has_no_failure_of_ours() -> None:
 def test_the_page_is_what_a_run_shows() -> None:
     """Run ``python -m tests.survival`` if this fails."""
     # The line above the tables has versions, which may be others here.
-    _versions, _, tables = asyncio.run(page_part()).partition("\n")
+    _versions, *tables = asyncio.run(page_part()).splitlines()
+    shown = PAGE.read_text().splitlines()
 
-    assert tables in PAGE.read_text()
+    assert [line for line in tables if line not in shown] == []

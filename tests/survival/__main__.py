@@ -1,4 +1,4 @@
-"""Run all probes and write their tables into the docs: about half a minute."""
+"""Run all probes and write their tables into the docs: under a minute."""
 
 from __future__ import annotations
 

@@ -99,7 +99,11 @@ PROBES = (
     Probe(13, "SUCCESS without a run id, then its result", fetches_no_run),
     Probe(13, "A result without previews", hands_out("no_previews")),
     Probe(13, "Previews that are no links", hands_out("bad_previews")),
-    Probe(42, "50 kB that inflate to 50 MB", takes_in("gzip_bomb")),
+    Probe(
+        42,
+        "20 kB that inflate to 20 MB",
+        takes_in(Fault("gzip_bomb", size=20 * _MEGABYTE)),
+    ),
     Probe(42, "JSON without end", ridden_out("endless_body")),
     Probe(43, "A flood of cookies", keeps_cookies),
     Probe(49, "Fields that nobody has heard of", ridden_out("extra_fields")),

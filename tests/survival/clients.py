@@ -18,8 +18,8 @@ from camb_async import CambSession, FixedInterval, RetryPolicy, TaskState, TaskW
 #: Seconds between two polls of a task that is pending, for both.
 INTERVAL = 0.02
 #: Seconds for one request, for both: their own would make the run long.
-REQUEST_TIMEOUT = 1.0
-_SHORT = RetryPolicy(backoff_initial=0.02, backoff_max=0.2, not_found_grace=0.5)
+REQUEST_TIMEOUT = 2.0
+_SHORT = RetryPolicy(backoff_initial=0.02, backoff_max=0.2, not_found_grace=2.0)
 _TEXT = "Welcome aboard. Let me show you around."
 _DESCRIPTION = (
     "A calm woman in her forties with a light Irish accent, unhurried and clear, "

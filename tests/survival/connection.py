@@ -93,5 +93,9 @@ PROBES = (
     Probe(8, "No HTTP", ridden_out("garbage")),
     Probe(8, "A thousand headers", ridden_out("many_headers")),
     Probe(8, "Headers without end", ridden_out("endless_headers")),
-    Probe(8, "50,000 times 100 Continue", ridden_out("many_continues")),
+    Probe(
+        8,
+        "10,000 times 100 Continue",
+        ridden_out(Fault("many_continues", count=10_000)),
+    ),
 )

@@ -166,6 +166,6 @@ PROBES = (
     Probe(40, "A newline after the key", with_key(f"{_KEY}\n")),
     Probe(40, "A zero-width space after the key", with_key(f"{_KEY}\u200b")),
     Probe(40, "An empty key", with_key("")),
-    Probe(41, "The hunt after a 401", hunted("401")),
-    Probe(41, "The hunt after a reset", hunted("reset")),
+    Probe(41, "A hunt for the key after a 401", hunted("401")),
+    Probe(41, "A hunt for the key after a reset", hunted("reset")),
 )

@@ -35,7 +35,7 @@ class Outcome:
     fine: bool
 
     def __str__(self) -> str:
-        return f"{'✓' if self.fine else '✗'} {self.text}"
+        return f"{'✓' if self.fine else '**✗**'} {self.text}"
 
 
 Run = Callable[[Client], Awaitable[Outcome]]

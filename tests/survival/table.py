@@ -14,7 +14,7 @@ from tests.cases.catalogue import CASES, Group
 
 from . import answers, connection, load, origin, refusals, waiting
 from .clients import OFFICIAL, OFFICIAL_README, OURS, Client
-from .stage import Outcome, Probe, Run, scripted
+from .stage import Outcome, Run, scripted
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "what-it-survives.md"
@@ -107,27 +107,23 @@ def _versions() -> str:
 
 
 def _section(group: Group, results: Results) -> str:
-    rows: list[Sequence[str]] = []
-    for number, case in CASES.items():
-        if case.group is group:
-            rows += _rows(number, [p for p in PROBES if p.case == number], results)
-    head = ("Case", "What happens", OURS.name, OFFICIAL.name)
+    numbers = [number for number, case in CASES.items() if case.group is group]
+    rows = [row for number in numbers for row in _rows(number, results)]
+    head = ("Case", OURS.name, OFFICIAL.name)
     return f"### {group}\n\n{_table(head, rows)}"
 
 
-def _rows(
-    number: int, probes: Sequence[Probe], results: Results
-) -> list[Sequence[str]]:
-    if not probes:
+def _rows(number: int, results: Results) -> list[Sequence[str]]:
+    if number in NOT_COMPARED:
         why = f"\N{EN DASH} {NOT_COMPARED[number]}"
-        return [(str(number), CASES[number].title, "in its tests", why)]
+        return [(f"{number}. {CASES[number].title}", "in its tests", why)]
     return [
         (
-            str(number),
-            probe.what,
+            f"{number}. {probe.what}",
             *(str(results[probe.run, client]) for client in (OURS, OFFICIAL)),
         )
-        for probe in probes
+        for probe in PROBES
+        if probe.case == number
     ]
 
 

@@ -26,7 +26,8 @@ def waits_as_asked(seconds: float, **headers: str) -> Run:
     async def run(client: Client) -> Outcome:
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
         if not sent:
-            sent = {"Retry-After": formatdate(time() + seconds + 1, usegmt=True)}
+            # A date has whole seconds, and opening a client takes a while.
+            sent = {"Retry-After": formatdate(time() + seconds + 2, usegmt=True)}
         async with staged(client) as (simulator, session):
             told = Fault("http", status=429, body={}, headers=sent)
             simulator.add_task(TASK, answers=["PENDING", told, "SUCCESS"], run_id=RUN)
@@ -83,12 +84,12 @@ async def timeout(client: Client) -> Outcome:
 
 PROBES = (
     Probe(18, "`Retry-After: 2`", waits_as_asked(2.0, Retry_After="2")),
-    Probe(18, "`Retry-After: 1.5`", waits_as_asked(1.5, Retry_After="1.5")),
+    Probe(18, "`Retry-After: 2.5`", waits_as_asked(2.5, Retry_After="2.5")),
     Probe(18, "`Retry-After` with a date", waits_as_asked(2.0)),
-    Probe(18, "`retry-after-ms: 1500`", waits_as_asked(1.5, retry_after_ms="1500")),
+    Probe(18, "`retry-after-ms: 2500`", waits_as_asked(2.5, retry_after_ms="2500")),
     Probe(
         18,
-        "`-1`, `nan`, `1e400`, `1_000`, 4,400 digits and others",
+        "`Retry-After: nan`, `1_000`, 4,400 digits and others",
         unreadable_retry_after,
     ),
     Probe(
