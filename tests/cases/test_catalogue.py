@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ TESTS = Path(__file__).parent.parent
 _NUMBERED = re.compile(r"test_case_(\d+)_\w+")
 
 
+@cache
 def numbered_tests() -> Counter[int]:
     """Return how many test functions name each number, in all of the tests."""
     trees = [ast.parse(path.read_text()) for path in TESTS.rglob("test_*.py")]
