@@ -1,0 +1,1 @@
+"""The API as one document, and what is held against it."""
