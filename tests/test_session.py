@@ -54,9 +54,10 @@ def test_the_whole_flow_of_a_voice() -> None:
             assert state.run_id == result.run_id
             assert 2 == len(result.previews)
             assert task.created_at is not None
-            sent = simulator.requests[0].body
-            assert b'"folder_id": 3' in sent
-            assert b"project_name" not in sent
+            sent = simulator.requests[0]
+            assert "application/json" == sent.headers["Content-Type"]
+            assert b'"folder_id": 3' in sent.body
+            assert b"project_name" not in sent.body
 
     run(main())
 

@@ -37,7 +37,10 @@ class Client:
         self, path: str, method: str = "GET", **options: Any
     ) -> tuple[int, Any]:
         """Return HTTP status and JSON body of one API request."""
-        options.setdefault("headers", {"x-api-key": self.simulator.api_key})
+        headers = {"x-api-key": self.simulator.api_key}
+        if isinstance(options.get("data"), str | bytes):
+            headers["Content-Type"] = "application/json"
+        options.setdefault("headers", headers)
         url = URL(self.simulator.base_url + path, encoded=True)
         async with self.http.request(method, url, **options) as response:
             return response.status, await response.json(content_type=None)
@@ -241,6 +244,36 @@ def test_a_bad_create_call_is_refused(
         assert loc == answer["detail"][0]["loc"]
         assert kind == answer["detail"][0]["type"]
         assert "0 tasks" in repr(client.simulator)
+
+    served(test)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("application/vnd.voice+json", 200),
+        ("application/octet-stream", 422),
+        ("application/x-www-form-urlencoded", 422),
+        ("text/json", 422),
+        ("", 422),
+    ],
+)
+def test_json_is_read_only_if_it_is_called_so(content_type: str, status: int) -> None:
+    """A body without the right Content-Type is no object, as with FastAPI."""
+
+    async def test(client: Client) -> None:
+        headers = {
+            "x-api-key": client.simulator.api_key,
+            "Content-Type": content_type,
+        }
+        answered, body = await client.ask(
+            "/text-to-voice", "POST", data=json.dumps(DESCRIPTION), headers=headers
+        )
+
+        assert status == answered
+        assert status == 200 or "model_attributes_type" == body["detail"][0]["type"]
 
     served(test)
 

@@ -102,6 +102,7 @@ class Wire:
         head = (
             f"{method} /apis{path} HTTP/1.1\r\nHost: x\r\n"
             f"x-api-key: {self.simulator.api_key}\r\n"
+            "Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         self._writer.write(head.encode() + body)

@@ -19,6 +19,7 @@ Point any client at it:
 Create a task, then watch the id that is answered:
 
   curl -s {base_url}/text-to-voice -H 'x-api-key: {api_key}' \\
+    -H 'content-type: application/json' \\
     -d '{{"text": "Hello", "voice_description": "A calm and friendly voice"}}'
   camb-async watch TASK_ID
 
