@@ -16,7 +16,7 @@ from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from ._settings import is_loopback
-from .errors import DownloadError
+from .errors import DownloadError, showable
 
 
 # IPv6-only networks reach IPv4 hosts through these addresses.
@@ -102,8 +102,8 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
 
 def _private(host: str) -> DownloadError:
     return DownloadError(
-        f"A preview's link leads to {host}, inside a private network. If that is "
-        "meant, pass allow_hosts with that name."
+        f"A preview's link leads to {showable(host)}, inside a private network. If "
+        "that is meant, pass allow_hosts with that name."
     )
 
 

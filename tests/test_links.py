@@ -137,6 +137,14 @@ def test_a_number_that_is_no_address_is_refused(host: str) -> None:
             rules.check(f"https://{host}/x")
 
 
+def test_a_refusal_is_short_however_long_the_host() -> None:
+    """A link can be as long as an answer, and a log should not be."""
+    with pytest.raises(DownloadError, match="private network") as caught:
+        OUTSIDE.check(f"https://{'1' * 100_000}/x")
+
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.1.2.3"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_loopback_is_fine_at_home(scheme: str, host: str) -> None:
