@@ -85,7 +85,7 @@ async def opened(
 def _joined(url: URL, location: str) -> str:
     try:
         return str(url.join(URL(location, encoded=True)))
-    except ValueError:
+    except (ValueError, IndexError):  # the latter for //[]x@
         message = "A preview's link was redirected to something that is no URL."
         raise DownloadError(message) from None
 

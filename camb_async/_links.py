@@ -84,7 +84,7 @@ def _parse(link: str) -> tuple[URL, str | None]:
         if link.isascii() and link.isprintable() and " " not in link:
             url = URL(link, encoded=True)
             return url, url.raw_host  # only asking for the parts checks them
-    except ValueError:
+    except (ValueError, IndexError):  # the latter for https://[]x@
         pass
     message = "A preview's link is not a URL; fetch the result again."
     raise DownloadError(message)

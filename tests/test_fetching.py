@@ -209,7 +209,8 @@ def test_redirects_in_a_circle_come_to_an_end(tmp_path: Path, location: str) -> 
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[::1", "http://h:port/", "//[", "/é", "http://a\\@b/"]
+    "location",
+    ["http://[::1", "http://h:port/", "//[", "//[]x@", "/é", "http://a\\@b/"],
 )
 def test_a_redirect_to_nonsense_is_an_error(tmp_path: Path, location: str) -> None:
     """Of ours, and not one of a URL library."""

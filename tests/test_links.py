@@ -100,6 +100,7 @@ def test_a_good_link_is_sent_byte_for_byte(link: str) -> None:
         "https://files.example:port/x",
         "https://[::1/x",
         "https://[nonsense]/x",
+        "https://[]x@",
         "https://files.example/a b",
         "https://files.example/\r\nX-Evil: 1",
         "https://files.example/\x00",
