@@ -759,7 +759,8 @@ class _Front:
             if self.arrived in self.hold:
                 await self.release.wait()
         origin = self.simulator.base_url.removesuffix("/apis")
-        headers = {"x-api-key": request.headers.get("x-api-key", "")}
+        passed = {"x-api-key", "Content-Type"} & request.headers.keys()
+        headers = {name: request.headers[name] for name in passed}
         async with (
             aiohttp.ClientSession(headers=headers) as client,
             client.request(
