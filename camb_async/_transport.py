@@ -158,7 +158,7 @@ async def _exchange(
         return lent.client.request(
             method,
             url,
-            data=body,
+            data=None if body is None else _json(body),
             headers=headers,
             allow_redirects=False,
             raise_for_status=False,
@@ -176,6 +176,11 @@ async def _exchange(
     data, flaw = await _read_bounded(response)
     lent.answered()
     return Reply(response.status, response.headers, data, flaw)
+
+
+def _json(body: bytes) -> aiohttp.BytesPayload:
+    # Bytes alone would go out as application/octet-stream, which is refused.
+    return aiohttp.BytesPayload(body, content_type="application/json")
 
 
 async def _read_bounded(
