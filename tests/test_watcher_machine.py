@@ -351,7 +351,7 @@ class WatcherMachine(RuleBasedStateMachine):
             for rounds, whom in self.ambushes:
                 self.cancel_soon(rounds, whom, story)
             self.ambushes.clear()
-        if self.current(story.task_id) is not story:
+        if self.current(story.task_id) is not story or story.verdict is not None:
             return
         active = self.is_active(story.listing)
         waiting = any(
@@ -363,7 +363,7 @@ class WatcherMachine(RuleBasedStateMachine):
         story.heard(answer, self.now)
         if isinstance(answer, AuthenticationError):
             for other in self.stories.values():
-                self.conclude(other, answer)
+                self.conclude(other, other.verdict or answer)
         if story.listing is not None and active and isinstance(answer, TaskState):
             story.listing.said.append(answer)
         self.conclude(story, story.verdict)
@@ -768,9 +768,12 @@ class WatcherMachine(RuleBasedStateMachine):
         self.check_punctuality(stories)
 
     def check_punctuality(self, stories: list[Story]) -> None:
-        """No poll that is due has been forgotten."""
+        """No poll that is due has been forgotten, and no last one."""
         for story in stories:
-            due = max(story.not_after, self.busy_until)
+            stops = [w.deadline_at for w in story.waits if not w.task.done()]
+            if story.listing is not None and self.is_active(story.listing):
+                stops.append(story.listing.deadline_at)
+            due = max(min(story.not_after, *stops), self.busy_until)
             assert story.polling or self.now <= due + SLACK, "a poll is overdue"
 
     # How it ends.
@@ -850,7 +853,7 @@ class WatcherMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-WatcherMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+WatcherMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
 TestWatcher = WatcherMachine.TestCase
 
 
@@ -859,5 +862,5 @@ TestWatcher = WatcherMachine.TestCase
 def test_many_more_stories_of_a_watcher() -> None:
     """The machine, ten times as long."""
     run_state_machine_as_test(
-        WatcherMachine, settings=settings(max_examples=1200, stateful_step_count=40)
+        WatcherMachine, settings=settings(max_examples=2500, stateful_step_count=40)
     )
