@@ -51,6 +51,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def settled(baseline: int) -> None:
+    """Wait until no more files are open than before; closing takes a few rounds."""
+    await until(lambda: open_files() <= baseline)
+
+
 @contextlib.asynccontextmanager
 async def served(
     scenario: str | None = None, *, speed: float = 1.0, **options: Any

@@ -19,7 +19,7 @@ from .downloading import (
     finished,
     names,
 )
-from .helpers import QUICK, open_files, run, until
+from .helpers import QUICK, open_files, run, settled
 
 
 @pytest.mark.parametrize("fault", [None, "503", "truncate_chunked"])
@@ -50,7 +50,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(
                 assert not list(directory.glob(".camb*"))
                 for path in directory.glob("*"):
                     assert size == path.stat().st_size
-                await until(lambda: open_files() <= baseline)
+                await settled(baseline)
                 simulator.heal()
                 if not task.cancelled():
                     assert 2 == len(task.result())
