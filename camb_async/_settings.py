@@ -241,6 +241,9 @@ class KeyRing:
             key = hide(self._provider())
             if inspect.isawaitable(key):
                 key = hide(await _in_time(key))
+        except asyncio.CancelledError:
+            self.asked -= 1  # nobody was told anything: the next one asks again
+            raise
         except CambError:
             raise
         except Exception as error:
