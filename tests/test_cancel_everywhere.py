@@ -257,6 +257,7 @@ WEATHERS = {
     "queue": Weather(neighbour="before", warm=True),
     "slow key": Weather(first_keys=()),
     "401": Weather(first_keys=("old-key",)),
+    "401 beside another": Weather(first_keys=("old-key",), neighbour="behind"),
 }
 
 

@@ -346,6 +346,40 @@ def test_a_refused_key_is_asked_for_again_once() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_renewal_that_is_cancelled_refuses_nobody(at_once: int) -> None:
+    """Who waits behind it, or was refused beside it, asks for the key in turn."""
+
+    async def main() -> int:
+        asked = 0
+        renewing = asyncio.Event()
+
+        async def provider() -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                renewing.set()
+                await asyncio.sleep(3600)
+            return "old" if asked == 1 else "new"
+
+        limits = Limits(max_in_flight=at_once, max_rate=None)
+        async with (
+            Simulator(api_key="new") as simulator,
+            CambSession(provider, base_url=simulator.base_url, limits=limits) as camb,
+        ):
+            task = simulator.add_task()
+            calls = [asyncio.create_task(camb.poll(task)) for _ in range(3)]
+            await renewing.wait()
+            while len(simulator.requests) < at_once:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0)
+            calls.pop(0).cancel()
+            async with asyncio.timeout(5):
+                await asyncio.gather(*calls)
+        return asked
+
+    assert 3 == run(main())
+
+
 def test_a_refusal_is_heeded_before_the_next_request_leaves() -> None:
     """With one slot, one refused request is all that is sent."""
 
