@@ -927,6 +927,19 @@ def test_thousands_of_tasks_end_each_exactly_once() -> None:
     assert {name: TaskStatus(endings[n % 4]) for n, name in enumerate(names)} == finals
 
 
+def test_a_process_that_was_held_up_for_long_makes_its_last_poll() -> None:
+    """However long after the deadline it goes on, it looks before it gives up."""
+
+    async def main() -> list[Transition]:
+        source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
+        async with TaskWatcher(source, ["a"], deadline=60, schedule=EVERY_SECOND) as w:
+            await asyncio.sleep(0.5)
+            asyncio.get_running_loop()._jumping.now += 5000  # type: ignore[attr-defined]
+            return await read_all(w)
+
+    assert ["PENDING", "SUCCESS"] == texts(run(main()))
+
+
 def test_a_herd_at_one_deadline_makes_all_its_last_polls() -> None:
     """Where all must look at once, each has its turn, though it takes a while."""
     names = [f"t{n}" for n in range(200)]
