@@ -145,14 +145,19 @@ class Calls:
 
     async def _renewed(self, reply: Reply, used: Credentials, asked: int) -> bool:
         """Return whether there is another key; if not, nothing that waits is sent."""
-        renewed = False
         try:
             renewed = await self._keys.renew(used, asked)
-        finally:
-            if renewed:
-                self._limiter.go_on()
-            else:
-                self._refuse_all(used.redact(reply))
+        except asyncio.CancelledError:
+            # Whether there is another key is not known: the next one finds out.
+            self._limiter.go_on()
+            raise
+        except BaseException:
+            self._refuse_all(used.redact(reply))
+            raise
+        if renewed:
+            self._limiter.go_on()
+        else:
+            self._refuse_all(used.redact(reply))
         return renewed
 
     def _refuse_all(self, reply: Reply) -> None:

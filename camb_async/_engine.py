@@ -196,13 +196,14 @@ class Engine:
     def _make_ready(self, watch: Watch, due: float) -> None:
         watch.phase = Phase.READY
         watch.due = due
+        watch.left_at = self._loop.time()
         self._pollers.push(watch)
 
     async def _poll(self, watch: Watch) -> None:
         if watch.phase is not Phase.READY:
             return
         watch.phase = Phase.POLLING
-        asked = watch.asked = self._loop.time()
+        asked = watch.left_at = self._loop.time()
         self._lags.append(asked - watch.due)
         self._in_flight += 1
         try:

@@ -49,7 +49,7 @@ class Reply:
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-    flaw: str | None = None
+    flaw: str | None = attrs.field(default=None, repr=False)
 
 
 def invalid(reply: Reply, why: str) -> InvalidResponseError:

@@ -67,11 +67,14 @@ class Waiter:
 
 @attrs.define(eq=False, weakref_slot=False)
 class Watch(Tracker):
-    """A tracker with its place in the engine's queues."""
+    """A tracker with its place in the engine's queues.
+
+    ``left_at`` is when it left the agenda to be polled, and then, when its poll left.
+    """
 
     phase: Phase = Phase.GONE
     due: float = 0.0
-    asked: float = -inf
+    left_at: float = -inf
     poll_slot: int = 0
     stop_slot: int | None = None
     waiters: tuple[Waiter, ...] = ()
@@ -92,6 +95,6 @@ class Watch(Tracker):
     @property
     def patience_ends_at(self) -> float:
         """When whoever gives up at ``stop_at`` waits no longer for the last poll."""
-        if self.phase is Phase.READY:
-            return self.stop_at + LAST_POLL_QUEUE
-        return max(self.stop_at, self.asked) + LAST_POLL_PATIENCE
+        queued = self.phase is Phase.READY
+        patience = LAST_POLL_QUEUE if queued else LAST_POLL_PATIENCE
+        return max(self.stop_at, self.left_at) + patience

@@ -42,7 +42,7 @@ from camb_async import (
 )
 
 from .fakes import FakeStatusSource, refused, state
-from .virtual_time import run
+from .virtual_time import run, virtual_loop
 from .watching import EVERY_SECOND, read_all, texts, watch
 
 
@@ -934,7 +934,7 @@ def test_a_process_that_was_held_up_for_long_makes_its_last_poll() -> None:
         source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
         async with TaskWatcher(source, ["a"], deadline=60, schedule=EVERY_SECOND) as w:
             await asyncio.sleep(0.5)
-            asyncio.get_running_loop()._jumping.now += 5000  # type: ignore[attr-defined]
+            virtual_loop().sleep_through(5000)
             return await read_all(w)
 
     assert ["PENDING", "SUCCESS"] == texts(run(main()))
