@@ -213,6 +213,8 @@ class Engine:
         # The watch may have ended meanwhile: its deadline, a discard.
         if watch.phase is Phase.POLLING:
             self._take_in(watch, outcome, asked)
+        elif isinstance(outcome, SESSION_WIDE):
+            self._end_all(outcome)
 
     async def _ask(self, task: TaskRef) -> TaskState | Exception:
         try:
@@ -255,7 +257,7 @@ class Engine:
         if step.delay is None:
             self._end(watch, watch.outcome)
             if isinstance(watch.error, SESSION_WIDE):
-                self._heed_refusal(watch.error)
+                self._end_all(watch.error)
             return
         if asked >= watch.stop_at:
             self._expire(watch, asked)
@@ -322,13 +324,17 @@ class Engine:
             self._forget(watch)
 
     def _heed_refusal(self, error: Exception) -> None:
-        """End all watches, because the session's key was refused, or the like."""
+        """End all watches, because the source's key was refused to somebody."""
         for watch in list(self.watches.values()):
             if watch.phase is Phase.POLLING:
-                # Soon: the poll that was refused is still to be taken note of.
+                # Soon: its own poll may be the one, and is still to be noted.
                 self._loop.call_soon(self._refuse, watch, error)
             else:
                 self._refuse(watch, error)
+
+    def _end_all(self, error: Exception) -> None:
+        for watch in list(self.watches.values()):
+            self._refuse(watch, error)
 
     def _refuse(self, watch: Watch, error: Exception) -> None:
         if watch.phase is not Phase.GONE:

@@ -351,7 +351,12 @@ class WatcherMachine(RuleBasedStateMachine):
             for rounds, whom in self.ambushes:
                 self.cancel_soon(rounds, whom, story)
             self.ambushes.clear()
-        if self.current(story.task_id) is not story or story.verdict is not None:
+        counts = self.current(story.task_id) is story and story.verdict is None
+        if isinstance(answer, AuthenticationError):
+            # It is about the key, so it counts though nobody may want the task.
+            for other in self.stories.values():
+                self.conclude(other, other.verdict or answer)
+        if not counts:
             return
         active = self.is_active(story.listing)
         waiting = any(
@@ -361,9 +366,6 @@ class WatcherMachine(RuleBasedStateMachine):
         self.polls += active or waiting
         self.unsure_polls += not (active or waiting)
         story.heard(answer, self.now)
-        if isinstance(answer, AuthenticationError):
-            for other in self.stories.values():
-                self.conclude(other, other.verdict or answer)
         if story.listing is not None and active and isinstance(answer, TaskState):
             story.listing.said.append(answer)
         self.conclude(story, story.verdict)
