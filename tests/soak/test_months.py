@@ -52,13 +52,17 @@ class Response:
     headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
 
     @property
-    def content_length(self) -> int:
-        """What the header of that name says."""
-        return len(self.body)
+    def content(self) -> Response:
+        """The stream to read from, which is at its end after one reading."""
+        return self
 
-    async def read(self) -> bytes:
-        """Return the body."""
+    async def readany(self) -> bytes:
+        """Return what there is, which is all."""
         return self.body
+
+    def at_eof(self) -> bool:
+        """Whether all was read."""
+        return True
 
 
 class Service:
@@ -68,7 +72,7 @@ class Service:
     connects, one of rate limits, one of errors, and one without any answer.
     """
 
-    closed = False
+    closed = trust_env = False
 
     def __init__(self) -> None:
         self.polls = 0
