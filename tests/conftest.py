@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,12 @@ from hypothesis import settings
 # Helpers assert, too, and should say as much as tests when that fails.
 for helpers in ("helpers", "cli_process", "examples.web_app_client", "doc_blocks"):
     pytest.register_assert_rewrite(f"tests.{helpers}")
+
+
+# A shell starts what runs in the background with Ctrl-C ignored, and so would be
+# the programs under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # A busy machine is slow now and then, which says nothing about the code.
