@@ -52,7 +52,7 @@ class Engine:
         self._source = source
         self._rules = rules
         self._loop = asyncio.get_running_loop()
-        self._pollers = Pollers(group, pollers, self._poll)
+        self._pollers = Pollers(group, pollers, self._poll, self._worth)
         self._random = Random()
         self._polls: Agenda[Watch] = Agenda()
         self._stops: Agenda[Watch] = Agenda()
@@ -216,6 +216,9 @@ class Engine:
         elif isinstance(outcome, SESSION_WIDE):
             self._end_all(outcome)
 
+    def _worth(self, watch: Watch, now: float) -> float:
+        return inf if watch.stop_at <= now else watch.worth(self._rules, now)
+
     async def _ask(self, task: TaskRef) -> TaskState | Exception:
         try:
             return await self._source.poll(task)
@@ -350,6 +353,8 @@ class Engine:
     def _forget(self, watch: Watch) -> None:
         if watch.phase is Phase.WAITING:
             self._polls.remove(watch, watch.poll_slot)
+        elif watch.phase is Phase.READY:
+            self._pollers.discard(watch)
         if watch.stop_slot is not None:
             self._stops.remove(watch, watch.stop_slot)
             watch.stop_slot = None

@@ -1,14 +1,27 @@
-"""Hold requests back until the pacer lets them leave, first come first served."""
+"""Hold requests back until the pacer lets them leave: calls first, then polls.
+
+A call is made by somebody who waits for it; calls are served in order. A poll can
+wait, and says what it is worth (see URGENCY); the more valuable goes first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from copy import copy
+from random import Random
+from typing import Final
 
 from ._pacing import Pacer
+from ._ranking import URGENCY, Ranking
 from .errors import CambError
 from .policies import Limits
+
+
+# One turn in so many is a poll's, however many calls there are.
+_POLLS_SHARE: Final = 4
+
+_Turn = asyncio.Future[None]
 
 
 class Limiter:
@@ -17,14 +30,17 @@ class Limiter:
     def __init__(self, limits: Limits) -> None:
         self.pacer = Pacer(limits)
         self._loop = asyncio.get_running_loop()
-        self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._random = Random()
+        self._calls: OrderedDict[_Turn, None] = OrderedDict()
+        self._polls: Ranking[_Turn] = Ranking()
+        self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._held = False
 
     @property
     def waiting(self) -> int:
         """How many requests wait to leave."""
-        return len(self._queue)
+        return len(self._calls) + len(self._polls)
 
     async def acquire(self) -> None:
         """Wait until a request may leave. Each must be followed by ``release``.
@@ -33,17 +49,22 @@ class Limiter:
             CambError: whatever ``refuse_all`` was called with meanwhile.
         """
         now = self._loop.time()
-        free = not (self._queue or self._held)
+        free = not (self.waiting or self._held)
         if free and self.pacer.delay(now) == 0.0:
             self.pacer.leave(now)
             return
         turn = self._loop.create_future()
-        self._queue[turn] = None
+        urgency = URGENCY.get()
+        if urgency is None:
+            self._calls[turn] = None
+        else:
+            self._polls.put(turn, urgency, now)
         self._pump()
         try:
             await turn
         except asyncio.CancelledError:
-            self._queue.pop(turn, None)
+            self._calls.pop(turn, None)
+            self._polls.discard(turn)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.pacer.take_back()
                 self._pump()
@@ -53,7 +74,7 @@ class Limiter:
     def release(self) -> None:
         """Give the slot back."""
         self.pacer.back()
-        if self._queue:
+        if self.waiting:
             self._pump()
 
     def hold(self) -> None:
@@ -67,24 +88,30 @@ class Limiter:
 
     def refuse_all(self, error: CambError) -> None:
         """Fail everything that is waiting to leave."""
-        queue, self._queue = self._queue, OrderedDict()
-        for turn in queue:
+        while self.waiting:
+            turn = self._next(0.0)
             if not turn.done():
                 turn.set_exception(copy(error))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _next(self, now: float) -> _Turn:
+        self._turns += 1
+        if self._polls and not (self._calls and self._turns % _POLLS_SHARE):
+            return self._polls.take(now, self._random.random())
+        return self._calls.popitem(last=False)[0]
+
     def _pump(self) -> None:
-        while self._queue and not self._held:
+        while self.waiting and not self._held:
             now = self._loop.time()
-            delay = self.pacer.delay(now, len(self._queue))
+            delay = self.pacer.delay(now, self.waiting)
             if delay is None:
                 return
             if delay > 0.0:
                 self._pump_after(now + delay)
                 return
-            turn, _ = self._queue.popitem(last=False)
+            turn = self._next(now)
             if not turn.done():  # as it is when its owner is being cancelled
                 self.pacer.leave(now)
                 turn.set_result(None)

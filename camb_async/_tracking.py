@@ -51,7 +51,7 @@ from .errors import (
 )
 from .models import TaskRef, TaskState, TaskStatus, Transition
 from .policies import RetryPolicy
-from .schedules import DELAY_MAX, PollSchedule
+from .schedules import DELAY_MAX, GuardedSchedule, PollSchedule
 
 
 #: Errors that say the same of every task of the session: all watches end.
@@ -128,7 +128,7 @@ def deadline_error(
 class Rules:
     """What a watcher lays down for all of its tasks."""
 
-    schedule: PollSchedule
+    schedule: GuardedSchedule
     retry: RetryPolicy
     budget: RetryBudget = attrs.field(factory=RetryBudget)
 
@@ -221,6 +221,16 @@ class Tracker:
             delay = sooner
         asked_for = error.retry_after if isinstance(error, APIStatusError) else None
         return Step(None, max(delay, min(asked_for or 0.0, DELAY_MAX)))
+
+    def worth(self, rules: Rules, now: float) -> float:
+        """Return what it is worth to poll now, for where not all can be polled."""
+        asked = self.began_at if self.seen_at is None else self.seen_at
+        return rules.schedule.priority(
+            self.task,
+            asked - self.began_at,
+            now - self.began_at,
+            age_known=self.age_known,
+        )
 
     def change(self, now: float, at: datetime) -> Transition | None:
         """Return the transition to what was seen last, if the iterator lacks it."""

@@ -44,6 +44,21 @@ class PollSchedule(Protocol):
         ...
 
 
+@runtime_checkable
+class RankingSchedule(Protocol):
+    """A schedule that also knows which of two polls that are due matters more."""
+
+    def priority(
+        self, task: TaskRef, asked: float, age: float, *, age_known: bool = True
+    ) -> float:
+        """Return what polling now is worth, in seconds of unnoticed waiting.
+
+        ``asked`` is the age at which the task was last seen pending, 0.0 if never;
+        ``age`` is its age now.
+        """
+        ...
+
+
 def _spread(random: Random, share: float) -> float:
     return 1.0 + share * (2.0 * random.random() - 1.0)
 
@@ -122,6 +137,11 @@ class GuardedSchedule:
 
     schedule: PollSchedule
     _reported: set[str] = attrs.field(factory=set[str], init=False)
+    _ranks: RankingSchedule | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        schedule = self.schedule
+        self._ranks = schedule if isinstance(schedule, RankingSchedule) else None
 
     def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return what the schedule says, made a number of seconds to wait."""
@@ -131,6 +151,25 @@ class GuardedSchedule:
         except Exception:  # noqa: BLE001 - a schedule may raise anything
             self._log("%r failed; polling %s in %s s", task, DELAY_INSTEAD)
             return DELAY_INSTEAD
+
+    def priority(
+        self, task: TaskRef, asked: float, age: float, *, age_known: bool = True
+    ) -> float:
+        """Return what a poll is worth where not all that are due may leave.
+
+        It is the waiting (seconds) that has gone unnoticed since the task was
+        ``asked`` about, as far as one can expect. A schedule that does not say is
+        taken for one that knows nothing: then the chance of an end fades with age.
+        """
+        if self._ranks is not None:
+            try:
+                value = float(
+                    self._ranks.priority(task, asked, age, age_known=age_known)
+                )
+                return 0.0 if isnan(value) else value
+            except Exception:  # noqa: BLE001 - a schedule may raise anything
+                self._log("%r could not rank %s", task)
+        return (age - asked) ** 2 / (2.0 * max(age, 1.0))
 
     def learn(
         self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
@@ -58,6 +58,8 @@ logger = logging.getLogger("camb_async")
 
 # Of more unknown statuses than these the log is not told.
 _STRANGE_MAX = 100
+# About 600 bytes each.
+_URLS_KEPT = 4096
 _CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
 _RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
 
@@ -110,7 +112,7 @@ class CambSession:
         self._borrowed: Final = client_session
         self._statuses: Final = StatusReader()
         self._strange: Final[set[str]] = set()
-        self._status_prefixes: Final = _status_prefixes(self.base_url)
+        self._status_urls: Final = _StatusUrls(self.base_url)
 
     def __repr__(self) -> str:
         # A traceback that shows variables may ask while this is being made.
@@ -157,7 +159,7 @@ class CambSession:
             APIStatusError: the answer is an HTTP error.
             SessionClosedError: the session is not open in this event loop.
         """
-        url = self._status_url(TaskRef.of(task))
+        url = self._status_urls.of(TaskRef.of(task))
         return self._read_state(await self._calls.send("GET", url))
 
     async def get_task_status(self, task: TaskRef | str) -> TaskState:
@@ -176,7 +178,7 @@ class CambSession:
                 ``retry_after`` tells how long.
         """
         return await self._calls.read(
-            self._status_url(TaskRef.of(task)), self._read_state
+            self._status_urls.of(TaskRef.of(task)), self._read_state
         )
 
     async def wait(
@@ -402,17 +404,26 @@ class CambSession:
                 showable(unknown),
             )
 
-    def _status_url(self, task: TaskRef) -> URL:
-        return URL(self._status_prefixes[task.kind] + task.task_id, encoded=True)
 
+class _StatusUrls:
+    """Where the status of each task is; a URL costs more to make than to keep."""
 
-def _status_prefixes(base_url: str) -> Mapping[TaskKind, str]:
-    return MappingProxyType(
-        {
+    def __init__(self, base_url: str) -> None:
+        self._prefixes = {
             kind: base_url + paths.status.removesuffix("{task_id}")
             for kind, paths in PATHS.items()
         }
-    )
+        self._known: dict[str, URL] = {}
+
+    def of(self, task: TaskRef) -> URL:
+        """Return the URL of a task's status."""
+        where = self._prefixes[task.kind] + task.task_id
+        url = self._known.get(where)
+        if url is None:
+            if len(self._known) >= _URLS_KEPT:
+                self._known.clear()
+            url = self._known[where] = URL(where, encoded=True)
+        return url
 
 
 def _warn_if_short(description: str) -> None:

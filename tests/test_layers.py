@@ -34,6 +34,7 @@ VALUES = (
     "_budget",
     "_tracking",
     "_agenda",
+    "_ranking",
     "_pacing",
 )
 WIRE = ("_refusals", "_wire")

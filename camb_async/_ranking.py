@@ -1,0 +1,93 @@
+"""Who goes next where more wait than may leave: the most valuable, and nobody never.
+
+To find the very best of many at each turn would cost more than it gains: values
+change all the time, so nothing could be kept in order. The best of a small sample
+is good enough. Every few turns whoever has waited longest goes first, so that
+nobody is passed over for ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+
+ItemT = TypeVar("ItemT", bound=Hashable)
+
+#: Says what it is worth, at a clock reading in seconds, that a request leaves now.
+Urgency = Callable[[float], float]
+#: Whoever makes requests that can wait sets this; without it, a request is one that
+#: somebody waits for.
+URGENCY: Final[ContextVar[Urgency | None]] = ContextVar("urgency", default=None)
+
+#: Seconds; while nobody waits longer, the order is not worth thinking about.
+PATIENCE = 0.1
+_SAMPLE = 16
+_OLDEST_EVERY = 8
+
+
+@attrs.define(eq=False)
+class _Waiting(Generic[ItemT]):
+    item: ItemT
+    urgency: Urgency
+    since: float
+    place: int
+
+
+@attrs.define(eq=False)
+class Ranking(Generic[ItemT]):
+    """A queue of different items, in which urgency decides once some have to wait.
+
+    ``now`` is a monotonic reading in seconds, ``unit`` a random number in [0, 1).
+    """
+
+    # Ordered, because of a plain dict the first is not found at once.
+    _by_age: OrderedDict[ItemT, _Waiting[ItemT]] = attrs.field(
+        factory=OrderedDict[ItemT, _Waiting[ItemT]], init=False
+    )
+    _in_places: list[_Waiting[ItemT]] = attrs.field(
+        factory=list[_Waiting[ItemT]], init=False
+    )
+    _turns: int = attrs.field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self._in_places)
+
+    def put(self, item: ItemT, urgency: Urgency, now: float) -> None:
+        """Let ``item`` wait for its turn."""
+        waiting = _Waiting(item, urgency, now, len(self._in_places))
+        self._by_age[item] = waiting
+        self._in_places.append(waiting)
+
+    def discard(self, item: ItemT) -> None:
+        """Let ``item`` wait no longer, if it does."""
+        waiting = self._by_age.get(item)
+        if waiting is not None:
+            self._remove(waiting)
+
+    def take(self, now: float, unit: float) -> ItemT:
+        """Return whose turn it is; there must be somebody."""
+        self._turns += 1
+        chosen = next(iter(self._by_age.values()))
+        if now - chosen.since > PATIENCE and self._turns % _OLDEST_EVERY:
+            chosen = self._best(now, unit)
+        self._remove(chosen)
+        return chosen.item
+
+    def _best(self, now: float, unit: float) -> _Waiting[ItemT]:
+        sample, count = self._in_places, len(self._in_places)
+        if count > _SAMPLE:
+            first, step = int(unit * count), count // _SAMPLE
+            sample = [sample[(first + n * step) % count] for n in range(_SAMPLE)]
+        return max(sample, key=lambda w: (w.urgency(now), -w.since))
+
+    def _remove(self, waiting: _Waiting[ItemT]) -> None:
+        del self._by_age[waiting.item]
+        last = self._in_places.pop()
+        if last is not waiting:
+            self._in_places[waiting.place] = last
+            last.place = waiting.place
