@@ -6,6 +6,7 @@ import logging
 
 from ._version import __version__
 from ._watch import StatusSource
+from .adaptive import AdaptiveSchedule, Eta
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -56,6 +57,7 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "AdaptiveSchedule",
     "AuthenticationError",
     "CambError",
     "CambSession",
@@ -63,6 +65,7 @@ __all__ = [
     "DeadlineExceededError",
     "DownloadError",
     "DownloadProgress",
+    "Eta",
     "FixedInterval",
     "Guidance",
     "InvalidResponseError",

@@ -32,6 +32,13 @@ VALUES = (
     "policies",
     "schedules",
     "_budget",
+    "_durations",
+    "_estimate",
+    "_breakeven",
+    "_drift",
+    "_experience",
+    "_recall",
+    "adaptive",
     "_tracking",
     "_agenda",
     "_ranking",
@@ -71,7 +78,12 @@ WORLDLY = {
     "uuid",
 }
 # A value may have a path in it; a schedule owns the source of its jitter.
-EXCUSED = {("models", "pathlib"), ("schedules", "random")}
+EXCUSED = {
+    ("models", "pathlib"),
+    ("schedules", "random"),
+    ("adaptive", "random"),
+    ("_experience", "random"),
+}
 
 
 @attrs.frozen

@@ -30,6 +30,8 @@ PROMISED = {
     "StatusSource",
     "TaskWatcher",
     # schedules
+    "AdaptiveSchedule",
+    "Eta",
     "FixedInterval",
     "PollSchedule",
     "ShareOfAge",
