@@ -256,6 +256,34 @@ def test_tasks_that_begin_together_are_learnt_as_well() -> None:
     assert costs[-1][1] < 4.0
 
 
+def test_tasks_under_way_count_as_pending() -> None:
+    """Ten of sixty tasks ended; that most of them are quick is not concluded."""
+    schedule = AdaptiveSchedule(seed=1)
+    for number in range(60):
+        task = TaskRef(f"t{number}")
+        schedule.next_delay(task, 0.0)
+        if number < 10:
+            schedule.learn(task, 9.0, 10.0)
+        else:
+            schedule.next_delay(task, 20.0)
+            schedule.next_delay(task, 50.0)
+    known(schedule).settle()
+    eta = schedule.eta(TASK, 40.0)
+    assert eta is not None
+
+    assert pytest.approx(1 / 6, abs=0.03) == eta.done_by_now
+
+
+def test_what_is_remembered_is_a_sample_of_all() -> None:
+    """The oldest are not the first to go: they may be the quick ones of many."""
+    schedule = AdaptiveSchedule(seed=1)
+    for number in range(2 * MEMORY):
+        schedule.learn(TaskRef(f"t{number}"), number, number + 1)
+    early = [seen for seen in known(schedule).seen if seen.upper <= MEMORY]
+
+    assert pytest.approx(MEMORY / math.e, rel=0.2) == len(early)
+
+
 def test_the_tasks_followed_and_remembered_are_bounded() -> None:
     """Tasks of which nobody hears again make room for others after a while."""
     schedule = taught(MEMORY + 50)
@@ -329,6 +357,16 @@ def test_drift_counts_no_end_where_all_have_ended() -> None:
     assert drift.is_certain()
 
 
+@pytest.mark.parametrize(("ended", "certain"), [(50, False), (68, False), (99, True)])
+def test_what_was_learnt_may_be_somewhat_wrong(*, ended: int, certain: bool) -> None:
+    """Half was expected; a third more may be an error of the estimate."""
+    drift, half = Drift(), Durations.through([0.0, 1.0, 2.0], [0.0, 0.5, 1.0])
+    for number in range(600):
+        drift.reckon(half, 0.0, 1.0, ended=number * 37 % 100 < ended)
+
+    assert certain == drift.is_certain()
+
+
 # Tasks that come late, or are given up.
 
 
@@ -366,7 +404,7 @@ def test_a_task_found_ended_is_no_surprise() -> None:
     """Tasks met after they had ended do not make the service quick."""
     schedule = taught(100)
     for number in range(30):
-        schedule.learn(TaskRef(f"old-{number}"), 0.0, 500.0, entry=499.0)
+        schedule.learn(TaskRef(f"old-{number}"), 0.0, 40.0, entry=39.0)
 
     assert not known(schedule)._drift.is_certain()
 
