@@ -9,7 +9,7 @@ forgotten, so that there is no age at which nothing can happen.
 
 Ages are cells of a grid that grows by a constant factor, so one round costs a
 few passes over the cells and one over the tasks. ``estimate`` is a generator, a
-round a step, because the polls of other tasks are waiting.
+round or less a step, because the polls of other tasks are waiting.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ._durations import Durations, Observation
 #: Cells of the grid, from an eighth of the earliest age to beyond the latest.
 CELLS = 192
 ROUNDS = 12
+_AT_ONCE = 100
 _FIRST = 1 / 8
 _LAST = 1.25
 _SHORTEST = 1e-3
@@ -107,7 +108,7 @@ def estimate(
 
     ``hint`` is a guess of what the median may be, and counts like one task.
     """
-    cells = _on_a_grid(observations, hint)
+    cells = yield from _on_a_grid(observations, hint)
     yield
     mass = cells.prior
     for _ in range(ROUNDS):
@@ -119,9 +120,12 @@ def estimate(
     return Durations.through(cells.edges, shares)
 
 
-def _on_a_grid(observations: Sequence[Observation], hint: float) -> _Cells:
+def _on_a_grid(
+    observations: Sequence[Observation], hint: float
+) -> Generator[None, None, _Cells]:
     edges = _edges(age for seen in observations for age in seen[:2])
     last = len(edges)
+    yield
 
     def nearest(age: float) -> int:
         after = bisect_left(edges, age)
@@ -130,12 +134,14 @@ def _on_a_grid(observations: Sequence[Observation], hint: float) -> _Cells:
     spans: Counter[tuple[int, int]] = Counter()
     entries: Counter[int] = Counter()
     truncated = not any(map(_came_too_late, observations))
-    for lower, upper, entry in observations:
+    for number, (lower, upper, entry) in enumerate(observations, 1):
         first = nearest(lower) if lower else 0
         end = last if upper == inf else nearest(upper)
         spans[first, max(first + 1, end)] += 1
         if entry and lower and truncated:
             entries[nearest(min(entry, lower))] += 1
+        if number % _AT_ONCE == 0:
+            yield
     prior = _prior(edges, _centre(observations, hint))
     return _Cells(edges, spans, entries, prior)
 

@@ -177,9 +177,10 @@ def test_whatever_was_seen_makes_a_distribution(
     assert 0.6 < learnt.shares[-1] <= 1.0 or math.inf in {o.upper for o in observations}
 
 
-def test_an_estimate_is_made_in_small_steps() -> None:
-    """There is one for the grid and one a round, each over all of the cells once."""
-    steps = sum(1 for _ in estimate([Observation(5.0, 6.0)] * 9, 30.0))
+@pytest.mark.parametrize(("tasks", "steps"), [(9, 2), (656, 8)])
+def test_an_estimate_is_made_in_small_steps(tasks: int, steps: int) -> None:
+    """There are a few for the grid and one a round, each over all of the cells once."""
+    seen = [Observation(5.0, 6.0)] * tasks
 
-    assert 1 + ROUNDS == steps
-    assert CELLS + 15 == len(finish(estimate([Observation(5.0, 6.0)], 30.0)).ages)
+    assert steps + ROUNDS == sum(1 for _ in estimate(seen, 30.0))
+    assert CELLS + 15 == len(finish(estimate(seen, 30.0)).ages)
