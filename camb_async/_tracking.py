@@ -33,6 +33,8 @@ from typing import Any, NamedTuple, cast
 import attrs
 
 from ._budget import RetryBudget
+from ._guard import DELAY_MAX, GuardedSchedule
+from .adaptive import Eta
 from .errors import (
     APIStatusError,
     AuthenticationError,
@@ -51,7 +53,6 @@ from .errors import (
 )
 from .models import TaskRef, TaskState, TaskStatus, Transition
 from .policies import RetryPolicy
-from .schedules import DELAY_MAX, GuardedSchedule, PollSchedule
 
 
 #: Errors that say the same of every task of the session: all watches end.
@@ -195,7 +196,9 @@ class Tracker:
             self.error = verdict(self.task, state)
             self._learn(rules.schedule, pending_at, now - self.began_at)
             return self._end(now, at)
-        delay = self._next_delay(rules, now)
+        delay = rules.schedule.next_delay(
+            self.task, now - self.began_at, age_known=self.age_known
+        )
         return Step(None if muted else self.change(now, at), delay)
 
     def missed(
@@ -215,7 +218,10 @@ class Tracker:
         grace_left = self._grace_left(error, rules.retry, now)
         if isinstance(error, DEFINITIVE) or grace_left == 0.0:
             return self._end(now, at)
-        delay = self._next_delay(rules, now)
+        # What the task was at this age is not known, so nothing may be learnt of it.
+        delay = rules.schedule.next_delay(
+            self.task, now - self.began_at, age_known=False
+        )
         sooner = min(rules.retry.backoff(self.failures, unit), grace_left)
         if sooner < delay and rules.budget.spend(now):
             delay = sooner
@@ -230,6 +236,12 @@ class Tracker:
             asked - self.began_at,
             now - self.began_at,
             age_known=self.age_known,
+        )
+
+    def eta(self, rules: Rules, now: float) -> Eta | None:
+        """Return when the task is likely to be done, if anything is known of it."""
+        return rules.schedule.eta(
+            self.task, now - self.began_at, age_known=self.age_known
         )
 
     def change(self, now: float, at: datetime) -> Transition | None:
@@ -283,11 +295,6 @@ class Tracker:
             context=self.context,
         )
 
-    def _next_delay(self, rules: Rules, now: float) -> float:
-        return rules.schedule.next_delay(
-            self.task, now - self.began_at, age_known=self.age_known
-        )
-
     def _grace_left(self, error: Exception, retry: RetryPolicy, now: float) -> float:
         """Return the seconds for which a 404 is still no verdict; inf for others."""
         if not isinstance(error, NotFoundError):
@@ -299,7 +306,7 @@ class Tracker:
         return max(0.0, self.missing_since + retry.not_found_grace - now)
 
     def _learn(
-        self, schedule: PollSchedule, pending_at: float | None, upper: float
+        self, schedule: GuardedSchedule, pending_at: float | None, upper: float
     ) -> None:
         if self.age_known:
             lower = 0.0 if pending_at is None else pending_at - self.began_at

@@ -25,8 +25,9 @@ class StatusSource(Protocol):
 
     A source may also have the attributes ``limits`` (Limits) and ``retry``
     (RetryPolicy); its watchers take their concurrency and back-off from them. What
-    several watchers of a CambSession share are its ``retry_budget`` and its
-    ``refusal_listeners``, a set of callables that are told when a key is refused.
+    several watchers of a CambSession share are its ``schedule``, so that all learn
+    from all, its ``retry_budget``, and its ``refusal_listeners``, a set of callables
+    that are told when a key is refused.
     """
 
     async def poll(self, task: TaskRef, /) -> TaskState:

@@ -44,6 +44,14 @@ class Eta:
     high: float
 
 
+def worth_unknown(asked: float, age: float) -> float:
+    """Return what a poll is worth where nothing is known of how long tasks take.
+
+    The chance of an end is then taken to fade with age, as one over it.
+    """
+    return (age - asked) ** 2 / (2.0 * max(age, 1.0))
+
+
 def _positive_or_none(
     schedule: object, knob: attrs.Attribute[Any], value: float | None
 ) -> None:
@@ -174,12 +182,15 @@ class AdaptiveSchedule:
         ``asked`` is the age at the last poll that found the task pending, 0.0 if
         there was none. It is the unnoticed waiting expected since, over the share
         of tasks that are pending still, in seconds; or the time since that poll
-        where nothing is learnt.
+        for a task that has outlasted all that are known.
         """
         if not 0.0 <= asked < age:
             return 0.0
+        asked, age = min(asked, AGE_MAX), min(age, AGE_MAX)
         durations = self._durations(task, age_known=age_known)
-        if durations is None or age >= durations.ages[-1]:
+        if durations is None:
+            return worth_unknown(asked, age)
+        if age >= durations.ages[-1]:
             return age - asked
         waited, _ = waiting(durations, asked, age)
         return waited / max(1.0 - durations.at(age)[0], _RARE)

@@ -28,6 +28,7 @@ from ._settings import (
     refuse_proxy,
 )
 from ._wire import StatusReader, read_previews, read_task_id
+from .adaptive import AdaptiveSchedule
 from .errors import (
     APIConnectionError,
     InvalidResponseError,
@@ -80,6 +81,9 @@ class CambSession:
         client_session: an aiohttp session to borrow; it is not closed.
         limits: what is sent at the most, over all watchers and calls.
         retry: how failed reads are made again.
+        schedule: when tasks are polled, for all watchers and waits of the session
+            that are not given another; an AdaptiveSchedule by default, which learns
+            from all of them how long tasks take.
         request_timeout: seconds for one request, from when it may leave.
 
     Raises:
@@ -95,11 +99,13 @@ class CambSession:
         client_session: aiohttp.ClientSession | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
+        schedule: PollSchedule | None = None,
         request_timeout: float = 30.0,
     ) -> None:
         api_key = hide(api_key)  # from tracebacks that show local variables
         self.limits: Final = limits or Limits()
         self.retry: Final = retry or RetryPolicy()
+        self.schedule: Final[PollSchedule] = schedule or AdaptiveSchedule()
         self.base_url: Final = read_base_url(base_url)
         if not request_timeout > 0:
             message = f"request_timeout must be above 0, not {request_timeout!r}"
@@ -195,7 +201,7 @@ class CambSession:
         Args:
             task: a TaskRef, or the id of a text-to-voice task.
             deadline: seconds to wait at the most; None for no limit.
-            schedule: when to poll; ShareOfAge by default.
+            schedule: when to poll; the session's own by default.
 
         Returns:
             The state with status SUCCESS.

@@ -16,12 +16,14 @@ from anyio.abc import TaskGroup
 
 from ._budget import RetryBudget
 from ._engine import Engine
+from ._guard import GuardedSchedule
 from ._tracking import Rules
 from ._watch import Phase, StatusSource
+from .adaptive import AdaptiveSchedule, Eta
 from .errors import InvalidTaskIdError, WatcherClosedError
 from .models import TaskRef, TaskState, Transition, WatchedTask, WatcherStats
 from .policies import Limits, RetryPolicy
-from .schedules import GuardedSchedule, PollSchedule, ShareOfAge
+from .schedules import PollSchedule
 
 
 class _Unset(Enum):
@@ -64,7 +66,8 @@ class TaskWatcher:
     Args:
         source: what to ask, usually a CambSession.
         tasks: the first tasks: ids of text-to-voice tasks, or TaskRefs.
-        schedule: when to poll; ShareOfAge by default.
+        schedule: when to poll; the session's own by default, or an AdaptiveSchedule
+            for any other source.
         deadline: seconds that each task is given from when it is added; None
             for no limit.
         keep_open: whether to wait for more tasks when all are finished.
@@ -90,9 +93,8 @@ class TaskWatcher:
         self._first_tasks = [TaskRef.of(task) for task in tasks]
         retry: RetryPolicy = getattr(source, "retry", None) or RetryPolicy()
         budget: RetryBudget = getattr(source, "retry_budget", None) or RetryBudget()
-        self._rules: Final = Rules(
-            GuardedSchedule(schedule or ShareOfAge()), retry, budget
-        )
+        schedule = schedule or getattr(source, "schedule", None) or AdaptiveSchedule()
+        self._rules: Final = Rules(GuardedSchedule(schedule), retry, budget)
         self._deadline: Final = _check_deadline(deadline)
         self._keep_open: Final = keep_open
         self._group: TaskGroup
@@ -266,6 +268,20 @@ class TaskWatcher:
             )
             for watch in self._engine.watches.values()
         ]
+
+    def eta(self, task: TaskRef | str) -> Eta | None:
+        """Return when a watched task is likely to be done, as learnt from others.
+
+        Returns:
+            The share of tasks that are over by its age, and a range of seconds
+            from now; None if it is not watched, if too few of its kind were seen
+            to end, or if the schedule is none that learns.
+
+        Raises:
+            InvalidTaskIdError: it is not a task id.
+        """
+        watch = self._engine.watches.get(TaskRef.of(task))
+        return None if watch is None else watch.eta(self._rules, self._engine.now())
 
     async def wait(
         self,

@@ -535,15 +535,21 @@ def test_the_poll_that_is_worth_more_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "age", "worth"),
-    [(0.0, 7.0, 7.0), (5.0, 7.0, 2.0), (7.0, 7.0, 0.0), (8.0, 7.0, 0.0)],
+    ("asked", "age", "cold", "beyond"),
+    [
+        (0.0, 8.0, 4.0, 8.0),
+        (0.0, 0.5, 0.125, 0.5),
+        (5.0, 8.0, 9.0 / 16.0, 3.0),
+        (7.0, 7.0, 0.0, 0.0),
+        (8.0, 7.0, 0.0, 0.0),
+    ],
 )
-def test_where_nothing_is_learnt_who_waits_longest_comes_first(
-    asked: float, age: float, worth: float
+def test_where_nothing_is_known_who_waits_longest_comes_first(
+    asked: float, age: float, cold: float, beyond: float
 ) -> None:
-    """The worth is the time since the last poll, before tasks and beyond them."""
-    assert worth == AdaptiveSchedule().priority(TASK, asked, age)
-    assert worth == taught().priority(TASK, asked + 1e7, age + 1e7)
+    """Before anything is learnt in proportion to age, and not beyond all tasks."""
+    assert cold == AdaptiveSchedule().priority(TASK, asked, age)
+    assert beyond == taught().priority(TASK, asked + 1e7, age + 1e7)
 
 
 # Persistence.

@@ -39,6 +39,7 @@ VALUES = (
     "_experience",
     "_recall",
     "adaptive",
+    "_guard",
     "_tracking",
     "_agenda",
     "_ranking",

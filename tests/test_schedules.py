@@ -15,12 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camb_async._guard import DELAY_INSTEAD, DELAY_MAX, GuardedSchedule
 from camb_async.models import TaskRef
 from camb_async.schedules import (
-    DELAY_INSTEAD,
-    DELAY_MAX,
     FixedInterval,
-    GuardedSchedule,
     PollSchedule,
     ShareOfAge,
 )

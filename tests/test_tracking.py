@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camb_async._budget import RetryBudget
+from camb_async._guard import GuardedSchedule
 from camb_async._tracking import Rules, Step, Tracker, deadline_error, verdict
 from camb_async.errors import (
     APIConnectionError,
@@ -77,7 +78,7 @@ class Watch:
     @property
     def rules(self) -> Rules:
         """What the tracker goes by."""
-        return Rules(self.schedule, self.retry, self.budget)
+        return Rules(GuardedSchedule(self.schedule), self.retry, self.budget)
 
     def saw(
         self,

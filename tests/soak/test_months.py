@@ -179,7 +179,7 @@ def sizes(camb: CambSession, watcher: TaskWatcher) -> dict[str, float]:
         "slots of deadlines": len(engine._stops._order),
         "unread": len(engine.outbox._unread),
         "pushed to pollers": len(engine._pollers._ready),
-        "queued for the limiter": len(limiter._queue),
+        "queued for the limiter": limiter.waiting,
         "in flight": limiter.pacer.in_flight,
         "allowance": limiter.pacer._allowance,
         "timeouts": len(transport._timeouts._open),

@@ -135,7 +135,7 @@ def test_no_slot_gets_stuck(seed: int) -> None:
                 assert 0 == camb._calls._limiter.pacer.in_flight
                 await asyncio.wait_for(camb.get_task_status("task"), 10.0)
                 assert 0 == camb._calls._limiter.pacer.in_flight
-                assert not camb._calls._limiter._queue
+                assert not camb._calls._limiter.waiting
         assert files == open_files()
         return storm.outcomes
 
