@@ -25,7 +25,7 @@ _STALE_ALLOWED = 64
 
 @attrs.define(eq=False)
 class Agenda(Generic[ItemT]):
-    """A calendar of items. ``put`` returns the slot that ``remove`` takes."""
+    """A calendar of items: ``put`` returns the slot, and ``remove`` takes it."""
 
     width: float = BUCKET_WIDTH
     _buckets: dict[int, dict[ItemT, None]] = attrs.field(
@@ -38,9 +38,7 @@ class Agenda(Generic[ItemT]):
 
     def put(self, item: ItemT, due: float) -> int:
         """Enter ``item``, to come out at ``due`` or less than a width later."""
-        slot = ceil(due / self.width)
-        if slot * self.width < due:  # the division was rounded down
-            slot += 1
+        slot = self.slot_of(due)
         bucket = self._buckets.get(slot)
         if bucket is None:
             self._buckets[slot] = {item: None}
@@ -49,8 +47,13 @@ class Agenda(Generic[ItemT]):
             bucket[item] = None
         return slot
 
+    def slot_of(self, due: float) -> int:
+        """Return the slot of what comes out at ``due``."""
+        slot = ceil(due / self.width)
+        return slot + 1 if slot * self.width < due else slot  # it was rounded down
+
     def remove(self, item: ItemT, slot: int) -> None:
-        """Take ``item`` out of the slot that ``put`` returned for it."""
+        """Take ``item`` out of the slot in which ``put`` has entered it."""
         bucket = self._buckets[slot]
         del bucket[item]
         if not bucket:

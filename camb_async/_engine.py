@@ -27,7 +27,7 @@ from ._agenda import Agenda
 from ._outbox import Outbox
 from ._pollers import Pollers
 from ._tracking import SESSION_WIDE, Rules, Step, deadline_error
-from ._watch import LAST_POLL_PATIENCE, Phase, StatusSource, Waiter, Watch
+from ._watch import Phase, StatusSource, Waiter, Watch
 from .errors import APIConnectionError, CambError
 from .models import TaskRef, TaskState, TaskStatus, Transition, WatcherStats
 
@@ -55,9 +55,12 @@ class Engine:
         self._pollers = Pollers(group, pollers, self._poll, self._worth)
         self._random = Random()
         self._polls: Agenda[Watch] = Agenda()
-        self._stops: Agenda[Watch] = Agenda()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
+        # Those that are ready or being polled; patience with each has an end.
+        self._called: set[Watch] = set()
+        self._patience: asyncio.TimerHandle | None = None
+        self._patience_ends_at = inf
         self._in_flight = 0
         self._polled = 0
         self._polls_failed = 0
@@ -92,7 +95,7 @@ class Engine:
         watch.added_at = now
         watch.deadline_at = now + (inf if seconds is None else seconds)
         self.listed += 1
-        self._place_stop(watch)
+        self._heed_deadline(watch)
         self._report(watch.change(now, datetime.now(UTC)))
 
     def unlist(self, watch: Watch) -> None:
@@ -110,7 +113,7 @@ class Engine:
         deadline_at = now + (inf if seconds is None else seconds)
         waiter = Waiter(self._loop.create_future(), now, deadline_at)
         watch.waiters = (*watch.waiters, waiter)
-        self._place_stop(watch)
+        self._heed_deadline(watch)
         return waiter
 
     def remove_waiter(self, task: TaskRef, waiter: Waiter) -> None:
@@ -123,7 +126,7 @@ class Engine:
     def poll_now(self, watch: Watch) -> None:
         """Make a task due at once, unless it is being polled or about to be."""
         if watch.phase is Phase.WAITING:
-            self._polls.remove(watch, watch.poll_slot)
+            self._polls.remove(watch, self._polls.slot_of(watch.due))
             self._make_ready(watch, self._loop.time())
 
     def now(self) -> float:
@@ -133,11 +136,17 @@ class Engine:
     def stop(self, error: Exception) -> None:
         """End all watches; waiters get the error, the iterator nothing more."""
         self._refusals.discard(self._heed_refusal)
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        for watch in list(self.watches.values()):
-            self._end(watch, error)
+        for timer in (self._alarm, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._alarm = self._patience = None
+        for watch in self.watches.values():
+            watch.phase = Phase.GONE
+            for waiter in watch.waiters:
+                waiter.settle(error)
+        self.watches.clear()
+        self._polls.clear()
+        self._called.clear()
         self.listed = 0
         self.outbox.wake_all()
 
@@ -160,7 +169,8 @@ class Engine:
         age = 0.0
         if began is not None:
             age = max(0.0, (datetime.now(UTC) - began).total_seconds())
-        watch = Watch(task, now - age, began is not None, entry=age, added_at=now)
+        began_at = now - age if age else now
+        watch = Watch(task, began_at, began is not None, entry=age, added_at=now)
         self.watches[task] = watch
         first = self._rules.schedule.next_delay(task, 0.0, age_known=watch.age_known)
         if watch.age_known:
@@ -180,23 +190,16 @@ class Engine:
         self._alarm_at = inf
         for watch in self._polls.pop_due(now):
             self._make_ready(watch, watch.due)
-        for watch in self._stops.pop_due(now):
-            watch.stop_slot = None
-            patience_ends_at = watch.patience_ends_at
-            if patience_ends_at <= now:
-                self._expire(watch, watch.stop_at)
-            else:  # its last poll has only just left, or waits for its turn
-                next_look = min(patience_ends_at, now + LAST_POLL_PATIENCE)
-                watch.stop_slot = self._stops.put(watch, next_look)
-        for agenda in (self._polls, self._stops):
-            due = agenda.next_due()
-            if due is not None:
-                self._wake_by(due)
+        due = self._polls.next_due()
+        if due is not None:
+            self._wake_by(due)
 
     def _make_ready(self, watch: Watch, due: float) -> None:
         watch.phase = Phase.READY
         watch.due = due
         watch.left_at = self._loop.time()
+        self._called.add(watch)
+        self._heed_patience(watch)
         self._pollers.push(watch)
 
     async def _poll(self, watch: Watch) -> None:
@@ -204,6 +207,7 @@ class Engine:
             return
         watch.phase = Phase.POLLING
         asked = watch.left_at = self._loop.time()
+        self._heed_patience(watch)
         self._lags.append(asked - watch.due)
         self._in_flight += 1
         try:
@@ -284,20 +288,16 @@ class Engine:
     def _place_poll(self, watch: Watch, due: float) -> None:
         watch.phase = Phase.WAITING
         watch.due = due
-        watch.poll_slot = self._polls.put(watch, due)
-        self._wake_by(self._polls.time_of(watch.poll_slot))
+        self._called.discard(watch)
+        self._wake_by(self._polls.time_of(self._polls.put(watch, due)))
 
-    def _place_stop(self, watch: Watch) -> None:
-        if watch.stop_slot is not None:
-            self._stops.remove(watch, watch.stop_slot)
-            watch.stop_slot = None
-        stop_at = watch.stop_at
-        if stop_at < inf:
-            watch.stop_slot = self._stops.put(watch, stop_at + LAST_POLL_PATIENCE)
-            self._wake_by(self._stops.time_of(watch.stop_slot))
-        if watch.phase is Phase.WAITING and stop_at < watch.due:
-            self._polls.remove(watch, watch.poll_slot)
-            self._place_poll(watch, stop_at)
+    def _heed_deadline(self, watch: Watch) -> None:
+        """Have the last poll made when the first of those who wait gives up."""
+        if watch.phase is not Phase.WAITING:
+            self._heed_patience(watch)
+        elif watch.stop_at < watch.due:
+            self._polls.remove(watch, self._polls.slot_of(watch.due))
+            self._place_poll(watch, watch.stop_at)
 
     def _wake_by(self, when: float) -> None:
         if when < self._alarm_at:
@@ -305,6 +305,25 @@ class Engine:
                 self._alarm.cancel()
             self._alarm_at = when
             self._alarm = self._loop.call_at(when, self._tick)
+
+    def _heed_patience(self, watch: Watch) -> None:
+        """Look at the watches that are called when patience with this one ends."""
+        ends_at = watch.patience_ends_at
+        if ends_at < self._patience_ends_at:
+            if self._patience is not None:
+                self._patience.cancel()
+            self._patience_ends_at = ends_at
+            self._patience = self._loop.call_at(ends_at, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        now = max(self._patience_ends_at, self._loop.time())
+        self._patience = None
+        self._patience_ends_at = inf
+        for watch in list(self._called):
+            if watch.patience_ends_at <= now:
+                self._expire(watch, watch.stop_at)
+        for watch in self._called:
+            self._heed_patience(watch)
 
     # How a watch ends.
 
@@ -322,7 +341,7 @@ class Engine:
 
     def _stop_if_unwanted(self, watch: Watch) -> None:
         if watch.wanted:
-            self._place_stop(watch)
+            self._heed_deadline(watch)
         else:
             self._forget(watch)
 
@@ -352,11 +371,9 @@ class Engine:
 
     def _forget(self, watch: Watch) -> None:
         if watch.phase is Phase.WAITING:
-            self._polls.remove(watch, watch.poll_slot)
+            self._polls.remove(watch, self._polls.slot_of(watch.due))
         elif watch.phase is Phase.READY:
             self._pollers.discard(watch)
-        if watch.stop_slot is not None:
-            self._stops.remove(watch, watch.stop_slot)
-            watch.stop_slot = None
+        self._called.discard(watch)
         watch.phase = Phase.GONE
         del self.watches[watch.task]

@@ -44,7 +44,7 @@ class StatusSource(Protocol):
 
 
 class Phase(Enum):
-    """Where a watch is; only in the first of these is it in the agenda of polls."""
+    """Where a watch is: in the agenda, called up to be polled, being polled, over."""
 
     WAITING = auto()
     READY = auto()
@@ -76,8 +76,6 @@ class Watch(Tracker):
     phase: Phase = Phase.GONE
     due: float = 0.0
     left_at: float = -inf
-    poll_slot: int = 0
-    stop_slot: int | None = None
     waiters: tuple[Waiter, ...] = ()
 
     @property

@@ -834,7 +834,7 @@ class WatcherMachine(RuleBasedStateMachine):
         engine = self.watcher._engine
 
         assert all(wait.task.done() for wait, _ in self.waits)
-        assert 0 == len(engine._polls) + len(engine._stops) + len(engine.watches)
+        assert 0 == len(engine._polls) + len(engine._called) + len(engine.watches)
         assert not engine.outbox
         assert 0 == self.service.in_flight
         assert not asyncio.all_tasks(self.loop)

@@ -176,7 +176,7 @@ def sizes(camb: CambSession, watcher: TaskWatcher) -> dict[str, float]:
     return {
         "tasks": len(watcher),
         "slots of polls": len(engine._polls._order),
-        "slots of deadlines": len(engine._stops._order),
+        "called": len(engine._called),
         "unread": len(engine.outbox._unread),
         "pushed to pollers": len(engine._pollers._ready),
         "queued for the limiter": limiter.waiting,
@@ -191,7 +191,7 @@ def sizes(camb: CambSession, watcher: TaskWatcher) -> dict[str, float]:
 MOST: dict[str, float] = {
     "tasks": 1,
     "slots of polls": _STALE_ALLOWED + 2,
-    "slots of deadlines": _STALE_ALLOWED + 2,
+    "called": 1,
     "unread": 1,
     "pushed to pollers": 1,
     "queued for the limiter": 1,
