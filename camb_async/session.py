@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,6 @@ from yarl import URL
 from ._calls import Calls
 from ._downloads import Download
 from ._links import LinkRules
-from ._refusals import Reply
 from ._settings import (
     ApiKey,
     KeyRing,
@@ -27,7 +25,8 @@ from ._settings import (
     read_base_url,
     refuse_proxy,
 )
-from ._wire import StatusReader, read_previews, read_task_id
+from ._statuses import Statuses
+from ._wire import read_previews, read_task_id
 from .adaptive import AdaptiveSchedule
 from .errors import (
     APIConnectionError,
@@ -36,14 +35,12 @@ from .errors import (
     ServerError,
     SessionClosedError,
     SubmissionUnknownError,
-    showable,
 )
 from .kinds import PATHS, TaskKind
 from .models import (
     DownloadProgress,
     TaskRef,
     TaskState,
-    TaskStatus,
     TextToVoiceResult,
 )
 from .policies import Limits, RetryPolicy
@@ -55,12 +52,6 @@ from .watcher import TaskWatcher
 DESCRIPTION_WORDS_MIN = 18
 DESCRIPTION_LENGTH_MIN = 100
 
-logger = logging.getLogger("camb_async")
-
-# Of more unknown statuses than these the log is not told.
-_STRANGE_MAX = 100
-# About 600 bytes each.
-_URLS_KEPT = 4096
 _CREATE_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].create
 _RESULT_PATH: Final = PATHS[TaskKind.TEXT_TO_VOICE].result or ""
 
@@ -116,9 +107,7 @@ class CambSession:
         self.refusal_listeners: Final = self._calls.refusal_listeners
         self._request_timeout: Final = request_timeout
         self._borrowed: Final = client_session
-        self._statuses: Final = StatusReader()
-        self._strange: Final[set[str]] = set()
-        self._status_urls: Final = _StatusUrls(self.base_url)
+        self._statuses: Final = Statuses(self.base_url)
 
     def __repr__(self) -> str:
         # A traceback that shows variables may ask while this is being made.
@@ -165,8 +154,8 @@ class CambSession:
             APIStatusError: the answer is an HTTP error.
             SessionClosedError: the session is not open in this event loop.
         """
-        url = self._status_urls.of(TaskRef.of(task))
-        return self._read_state(await self._calls.send("GET", url))
+        url = self._statuses.url(TaskRef.of(task))
+        return self._statuses.read(await self._calls.send("GET", url))
 
     async def get_task_status(self, task: TaskRef | str) -> TaskState:
         """Return the status of a task, trying again if the read fails.
@@ -184,7 +173,7 @@ class CambSession:
                 ``retry_after`` tells how long.
         """
         return await self._calls.read(
-            self._status_urls.of(TaskRef.of(task)), self._read_state
+            self._statuses.url(TaskRef.of(task)), self._statuses.read
         )
 
     async def wait(
@@ -393,43 +382,6 @@ class CambSession:
             overwrite=overwrite,
             on_progress=on_progress,
         ).run()
-
-    def _read_state(self, reply: Reply) -> TaskState:
-        state = self._statuses.read(reply)
-        if state.status is TaskStatus.UNKNOWN:
-            self._warn_of(state.raw_status)
-        return state
-
-    def _warn_of(self, unknown: str) -> None:
-        """Tell the log of a status that nobody has documented, once for each."""
-        if unknown not in self._strange and len(self._strange) < _STRANGE_MAX:
-            self._strange.add(unknown)
-            logger.warning(
-                "The service says %r, which is no status that is known here. It is "
-                "taken for one that is not final.",
-                showable(unknown),
-            )
-
-
-class _StatusUrls:
-    """Where the status of each task is; a URL costs more to make than to keep."""
-
-    def __init__(self, base_url: str) -> None:
-        self._prefixes = {
-            kind: base_url + paths.status.removesuffix("{task_id}")
-            for kind, paths in PATHS.items()
-        }
-        self._known: dict[str, URL] = {}
-
-    def of(self, task: TaskRef) -> URL:
-        """Return the URL of a task's status."""
-        where = self._prefixes[task.kind] + task.task_id
-        url = self._known.get(where)
-        if url is None:
-            if len(self._known) >= _URLS_KEPT:
-                self._known.clear()
-            url = self._known[where] = URL(where, encoded=True)
-        return url
 
 
 def _warn_if_short(description: str) -> None:

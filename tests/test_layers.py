@@ -58,6 +58,7 @@ HTTP = (
     "_connections",
     "_transport",
     "_calls",
+    "_statuses",
     "_fetching",
     "_downloads",
 )

@@ -183,7 +183,7 @@ def sizes(camb: CambSession, watcher: TaskWatcher) -> dict[str, float]:
         "in flight": limiter.pacer.in_flight,
         "allowance": limiter.pacer._allowance,
         "timeouts": len(transport._timeouts._open),
-        "answers": len(camb._statuses._memo),
+        "answers": len(camb._statuses._reader._memo),
     }
 
 
