@@ -80,7 +80,8 @@ class Engine:
         task: TaskRef,
         context: Any,
         seconds: float | None,
-        started_at: datetime | None,
+        started_at: datetime | None = None,
+        last_state: TaskState | None = None,
     ) -> None:
         """Watch a task for the iterator, unless that is done already."""
         watch = self.watches.get(task)
@@ -90,7 +91,9 @@ class Engine:
         if watch is None:
             watch = self._begin(task, now, started_at)
         watch.listed = True
-        watch.told = None
+        watch.state = watch.state or last_state
+        watch.told = last_state
+        watch.told_at = watch.began_at if watch.age_known else None
         watch.context = context
         watch.added_at = now
         watch.deadline_at = now + (inf if seconds is None else seconds)

@@ -162,7 +162,7 @@ class Tracker:
     added_at: float = 0.0
     deadline_at: float = inf
     told: TaskState | None = None
-    told_at: float = 0.0
+    told_at: float | None = None
 
     @property
     def outcome(self) -> TaskState | Exception:
@@ -279,7 +279,7 @@ class Tracker:
         self,
         previous: TaskState | None,
         error: Exception | None,
-        since: float,
+        since: float | None,
         now: float,
         at: datetime,
     ) -> Transition:
@@ -290,7 +290,7 @@ class Tracker:
             error=error,
             at=at,
             elapsed=now - self.added_at,
-            uncertainty=None if previous is None else now - since,
+            uncertainty=None if previous is None or since is None else now - since,
             polls=self.polls,
             context=self.context,
         )

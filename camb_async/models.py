@@ -196,7 +196,7 @@ class Transition:
         at: when the change was noticed, an aware datetime in UTC.
         elapsed: seconds since the task was added (monotonic).
         uncertainty: how many seconds before ``at`` the change may have
-            happened; None at first sight.
+            happened; None at first sight, and where nobody knows.
         polls: how many polls of this task were answered or failed so far.
         context: the object that was given to ``add``.
     """

@@ -127,7 +127,7 @@ class TaskWatcher:
             self._source, self._rules, self._group, limits.max_in_flight
         )
         for task in self._first_tasks:
-            self._running.enlist(task, None, self._deadline, None)
+            self._running.enlist(task, None, self._deadline)
         self._first_tasks.clear()
         return self
 
@@ -165,6 +165,28 @@ class TaskWatcher:
             await engine.outbox.wait()
         return engine.outbox.take()
 
+    async def next_batch(self, limit: int = 1000) -> list[Transition]:
+        """Wait for transitions and take all that are there, for storing them at once.
+
+        As with the iteration, cancelling swallows none, and each goes to one
+        reader.
+
+        Args:
+            limit: how many are taken at the most.
+
+        Returns:
+            At least one transition.
+
+        Raises:
+            StopAsyncIteration: the iteration has ended.
+            WatcherClosedError: the block was never entered.
+        """
+        batch = [await anext(self)]
+        outbox = self._engine.outbox
+        while outbox and len(batch) < limit:
+            batch.append(outbox.take())
+        return batch
+
     def add(
         self,
         task: TaskRef | str,
@@ -172,6 +194,7 @@ class TaskWatcher:
         context: Any = None,
         deadline: float | _Unset | None = _Unset.UNSET,
         started_at: datetime | None = None,
+        last_state: TaskState | None = None,
     ) -> None:
         """Watch a task. Does nothing if it is watched already.
 
@@ -182,18 +205,26 @@ class TaskWatcher:
                 unless given.
             started_at: when the task began (an aware datetime), if that is known
                 better than from ``task.created_at``; it helps the schedule.
+            last_state: what was seen of the task before, by another watcher or
+                before a restart. It is not reported again: the first transition
+                is the first change from it.
 
         Raises:
             InvalidTaskIdError: it is not a task id; nothing was sent.
             WatcherClosedError: outside the block, or after ``close()``.
-            ValueError: the deadline is negative or not a number.
+            ValueError: the deadline is negative or not a number, or the last
+                state is final.
         """
         ref = TaskRef.of(task)
         self._check_open()
         if started_at is not None and started_at.utcoffset() is None:
             message = "started_at must be a datetime that has a time zone"
             raise ValueError(message)
-        self._engine.enlist(ref, context, self._seconds(deadline), started_at)
+        if last_state is not None and last_state.is_final:
+            message = f"{ref} has ended already, as {last_state.raw_status}"
+            raise ValueError(message)
+        seconds = self._seconds(deadline)
+        self._engine.enlist(ref, context, seconds, started_at, last_state)
 
     def discard(self, task: TaskRef | str) -> bool:
         """Stop watching a task and drop what is unread of it.

@@ -1018,3 +1018,105 @@ def test_a_poll_that_is_due_as_the_scope_ends_harms_nothing() -> None:
     run(main())
 
     assert [] == complaints
+
+
+def test_a_task_taken_up_again_repeats_no_transition() -> None:
+    """What was seen before a restart is where the story goes on."""
+    source = FakeStatusSource({"a": ["PENDING", "PENDING", "QUEUED", "SUCCESS"]})
+    began = datetime.now(UTC) - timedelta(seconds=500)
+
+    async def main() -> list[Transition]:
+        async with TaskWatcher(source, schedule=EVERY_SECOND) as watcher:
+            watcher.add("a", started_at=began, last_state=state("PENDING"))
+            return await read_all(watcher)
+
+    first, final = run(main())
+
+    assert (TaskStatus.PENDING, "QUEUED") == (first.previous, texts([first])[0])
+    assert first.uncertainty == pytest.approx(1.0, abs=0.2)
+    assert (TaskStatus.UNKNOWN, TaskStatus.SUCCESS) == (final.previous, final.status)
+
+
+@pytest.mark.parametrize(("seconds_ago", "expected"), [(500, 500.0), (None, None)])
+def test_a_state_from_elsewhere_may_be_as_old_as_its_task(
+    seconds_ago: int | None, expected: float | None
+) -> None:
+    """The first change from it is no more certain than that; or nobody knows."""
+    source = FakeStatusSource({"a": ["QUEUED", "SUCCESS"]})
+    began = None
+    if seconds_ago is not None:
+        began = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+
+    async def main() -> list[Transition]:
+        async with TaskWatcher(source, schedule=EVERY_SECOND) as watcher:
+            watcher.add("a", started_at=began, last_state=state("PENDING"))
+            return await read_all(watcher)
+
+    first, final = run(main())
+
+    assert first.uncertainty == pytest.approx(expected, abs=10.0)
+    assert final.uncertainty == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_task_taken_up_again_may_end_unseen() -> None:
+    """Its last state is the one from before, also at the deadline."""
+    source = FakeStatusSource({"a": [refused()]})
+
+    async def main() -> list[Transition]:
+        async with TaskWatcher(source, schedule=EVERY_SECOND) as watcher:
+            watcher.add("a", deadline=3.0, last_state=state("PENDING"))
+            return await read_all(watcher)
+
+    (final,) = run(main())
+
+    assert (TaskStatus.PENDING, TaskStatus.PENDING) == (final.previous, final.status)
+    assert isinstance(final.error, DeadlineExceededError)
+    assert "still PENDING" in str(final.error)
+
+
+def test_a_task_that_has_ended_is_not_taken_up_again() -> None:
+    """There would be nothing to report."""
+
+    async def main() -> None:
+        async with TaskWatcher(FakeStatusSource()) as watcher:
+            with pytest.raises(ValueError, match="ended already, as SUCCESS"):
+                watcher.add("a", last_state=state("SUCCESS"))
+            assert 0 == len(watcher)
+
+    run(main())
+
+
+def test_a_batch_is_all_that_is_there() -> None:
+    """At least one transition, at most as many as wanted, and an end."""
+    names = [f"t{n}" for n in range(10)]
+    source = FakeStatusSource({name: ["SUCCESS"] for name in names})
+
+    async def main() -> list[int]:
+        sizes: list[int] = []
+        async with TaskWatcher(source, names, schedule=EVERY_SECOND) as watcher:
+            await asyncio.sleep(5)
+            sizes.append(len(await watcher.next_batch(3)))
+            sizes.append(len(await watcher.next_batch()))
+            with pytest.raises(StopAsyncIteration):
+                await watcher.next_batch()
+        return sizes
+
+    assert [3, 7] == run(main())
+
+
+def test_a_cancelled_batch_swallows_nothing() -> None:
+    """Who waits for one and gives up leaves the next transition where it is."""
+    source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
+
+    async def main() -> list[Transition]:
+        read: list[Transition] = []
+        async with TaskWatcher(source, ["a"], schedule=FixedInterval(3)) as watcher:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.7):
+                        try:
+                            read += await watcher.next_batch()
+                        except StopAsyncIteration:
+                            return read
+
+    assert ["PENDING", "SUCCESS"] == texts(run(main()))
