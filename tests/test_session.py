@@ -508,7 +508,7 @@ def test_reads_share_a_budget_of_further_tries() -> None:
 
     async def main() -> None:
         async with served() as (simulator, camb):
-            simulator.fail("503", times=None)
+            simulator.fail("500", times=None)
             errors = await asyncio.gather(
                 *(camb.get_task_status(f"t{n}") for n in range(200)),
                 return_exceptions=True,
