@@ -23,7 +23,17 @@ from camb_async import (
 )
 from camb_async.simulator import Simulator
 
-from .benchmarks.budget import NEW, Service, watching
+from .benchmarks.budget import (
+    LOADS,
+    NEW,
+    Load,
+    Service,
+    always,
+    first_come_first_served,
+    outcome,
+    taught,
+    watching,
+)
 from .helpers import DESCRIPTION, most_in_a_second, served
 from .virtual_time import run
 
@@ -142,7 +152,7 @@ def test_a_last_poll_goes_before_all_others() -> None:
 # Calls.
 
 
-async def overloaded(camb: CambSession, simulator: Simulator) -> TaskWatcher:
+def overloaded(camb: CambSession, simulator: Simulator) -> TaskWatcher:
     """Return a watcher whose tasks want ten times the budget."""
     tasks = named(1, 100)
     for task_id in tasks:
@@ -154,17 +164,17 @@ def test_calls_go_before_polls() -> None:
     """Somebody waits for them: a status and a create take their turn at once."""
 
     async def main() -> float:
-        async with served(limits=FEW) as (simulator, camb):
-            async with await overloaded(camb, simulator):
-                await asyncio.sleep(20)
-                began = asyncio.get_running_loop().time()
-                await asyncio.gather(
-                    *(camb.get_task_status("worth-1-a1") for _ in range(8)),
-                    camb.create_text_to_voice(
-                        text="Hello.", voice_description=DESCRIPTION
-                    ),
-                )
-                return asyncio.get_running_loop().time() - began
+        async with (
+            served(limits=FEW) as (simulator, camb),
+            overloaded(camb, simulator),
+        ):
+            await asyncio.sleep(20)
+            began = asyncio.get_running_loop().time()
+            await asyncio.gather(
+                *(camb.get_task_status("worth-1-a1") for _ in range(8)),
+                camb.create_text_to_voice(text="Hello.", voice_description=DESCRIPTION),
+            )
+            return asyncio.get_running_loop().time() - began
 
     # Nine calls in three of four turns.
     assert run(main()) < 16 / RATE
@@ -174,15 +184,17 @@ def test_calls_do_not_starve_polls() -> None:
     """However many there are, one turn in four is a poll's."""
 
     async def main() -> tuple[int, int]:
-        async with served(limits=FEW) as (simulator, camb):
-            async with await overloaded(camb, simulator) as watcher:
-                await asyncio.sleep(20)
-                before = watcher.stats().polls
-                simulator.requests.clear()
-                await asyncio.gather(
-                    *(camb.get_task_status("worth-1-a1") for _ in range(150))
-                )
-                return watcher.stats().polls - before, len(simulator.requests)
+        async with (
+            served(limits=FEW) as (simulator, camb),
+            overloaded(camb, simulator) as watcher,
+        ):
+            await asyncio.sleep(20)
+            before = watcher.stats().polls
+            simulator.requests.clear()
+            await asyncio.gather(
+                *(camb.get_task_status("worth-1-a1") for _ in range(150))
+            )
+            return watcher.stats().polls - before, len(simulator.requests)
 
     polls, sent = run(main())
 
@@ -267,3 +279,24 @@ def test_without_values_the_young_go_first() -> None:
 
     assert old < (polls.total() - old) / 1.5
     assert 60 == len(polls)
+
+
+# What that gains.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("load", "gain"),
+    list(zip(LOADS, (1.2, 1.9, 1.9, 0.85), strict=True)),
+    ids=[load.name for load in LOADS],
+)
+def test_tasks_are_seen_to_end_sooner_than_in_turn(load: Load, gain: float) -> None:
+    """A hundred tasks that want three times the budget, by a schedule that learnt.
+
+    Memoryless ones are best polled in turn, and learning that costs a little.
+    """
+    learnt = outcome(load, taught, 2, 1000)
+    with first_come_first_served():
+        in_turn = outcome(load, always, 2, 1000)
+
+    assert in_turn.mean / learnt.mean > gain
