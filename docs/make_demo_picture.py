@@ -23,7 +23,7 @@ from camb_async.cli.live import Show
 from camb_async.cli.render import Frame
 
 
-WIDTH = 88
+WIDTH = 100
 ROWS = 18
 #: The table is drawn when so many tasks have ended.
 ENDED = 31
@@ -62,8 +62,7 @@ def main() -> None:
         def show(_transition: Transition) -> None:
             if len(board.ended) == ENDED and not drawn:
                 drawn.append(True)
-                frame = Frame(board, watcher.watched(), watcher.stats())
-                console.print(frame.within(ROWS, WIDTH))
+                console.print(Frame.of(watcher, board).within(ROWS, WIDTH))
 
         drawn: list[bool] = []
         yield show

@@ -41,9 +41,9 @@ def test_help_names_all_commands() -> None:
         assert word in ended.out
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", "rich", "platformdirs"])
 def test_without_its_extra(missing: str) -> None:
-    """Without typer or rich it says in one line what to install, and exits 2."""
+    """Without one of these it says in one line what to install, and exits 2."""
     code = (
         f"import sys; sys.modules[{missing!r}] = None; "
         "from camb_async.cli import main; main()"

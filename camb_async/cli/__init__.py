@@ -8,15 +8,16 @@ from __future__ import annotations
 import sys
 
 
+_EXTRA = {"typer", "rich", "platformdirs"}
 _MISSING = 'The command line needs an extra: pip install "camb-async[cli]"\n'
 
 
 def main() -> None:
     """Run the command line with the arguments of this process, and exit."""
     try:
-        from .app import run_app  # noqa: PLC0415 - typer and rich may be missing
+        from .app import run_app  # noqa: PLC0415 - they may be missing
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         sys.stderr.write(_MISSING)
         sys.exit(2)

@@ -51,6 +51,14 @@ Deadline = Annotated[
         metavar="SECONDS", help="How long a task is given; none for no limit."
     ),
 ]
+Memory = Annotated[
+    bool | None,
+    typer.Option(
+        "--memory/--no-memory",
+        help="Keep what is learnt of how long tasks take from one run to the next; "
+        "by default so unless the service is on this machine.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="What all chance is drawn from.")]
 Speed = Annotated[float, typer.Option(help="The factor on time: 2 is twice as fast.")]
 
@@ -112,13 +120,15 @@ def watch_command(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Poll each task this often, rather than less and less often.",
+            help="Poll each task this often, rather than as is learnt from how long "
+            "tasks take.",
         ),
     ] = None,
     max_rate: Annotated[
         float, typer.Option(metavar="N", help="Requests a second, over all tasks.")
     ] = 50.0,
     *,
+    memory: Memory = None,
     as_json: AsJson = False,
     no_color: NoColor = False,
 ) -> None:
@@ -131,6 +141,7 @@ def watch_command(
         deadline=deadline_of(deadline),
         interval=None if interval is None else positive(interval, "--interval"),
         max_rate=positive(max_rate, "--max-rate"),
+        memory=memory,
         as_json=as_json,
     )
     screen = Screen.of_process(color=not no_color)
@@ -189,6 +200,7 @@ def voice_command(
         str | None,
         typer.Option(metavar="NAME", help="What the run is called in the studio."),
     ] = None,
+    memory: Memory = None,
     as_json: AsJson = False,
     no_color: NoColor = False,
 ) -> None:
@@ -199,7 +211,10 @@ def voice_command(
     """
     screen = Screen.of_process(color=not no_color)
     options = VoiceOptions(
-        directory=out, deadline=deadline_of(deadline), as_json=as_json
+        directory=out,
+        deadline=deadline_of(deadline),
+        memory=memory,
+        as_json=as_json,
     )
     asked: Wish | TaskRef
     if task is None:

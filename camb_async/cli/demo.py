@@ -6,9 +6,9 @@ import attrs
 from rich.console import RenderableType
 
 from camb_async import (
+    AdaptiveSchedule,
     CambSession,
     RetryPolicy,
-    ShareOfAge,
     TaskError,
     TaskWatcher,
     WatcherStats,
@@ -25,7 +25,7 @@ from .summary import summary
 
 TASKS = 40
 #: Seconds at speed 1; the scenario's longest task takes 11.
-_DEADLINE = 30.0
+_HINT, _DEADLINE = 6.0, 30.0
 
 _TEXT = "Good evening. The last train to the coast leaves in ten minutes."
 _DESCRIPTIONS = (
@@ -42,7 +42,10 @@ _DESCRIPTIONS = (
         "as if he were whispering to an animal and never raises his voice"
     ),
 )
-_LESSON = "Broken answers delayed a poll; they never cost a task."
+_LESSONS = (
+    "Broken answers delayed a poll; they never cost a task.",
+    "All of this was simulated, failures too: there is nothing to pay or to review.",
+)
 _NEXT = (
     "Next, with your own key in CAMB_API_KEY:",
     '  camb-async voice "DESCRIPTION" --text "TEXT"  make a voice, fetch its previews',
@@ -72,7 +75,12 @@ async def play_demo(
 ) -> tuple[Board, WatcherStats]:
     """Create forty tasks, watch them all, and return what became of them."""
     speed = options.speed
-    schedule = ShareOfAge(share=0.2, floor=0.4 / speed, cap=1.5 / speed)
+    schedule = AdaptiveSchedule(
+        min_interval=0.4 / speed,
+        max_interval=1.5 / speed,
+        hint=_HINT / speed,
+        seed=options.seed,
+    )
     deadline = _DEADLINE / speed
     board = Board([], TASKS)
     async with (
@@ -87,7 +95,7 @@ async def play_demo(
 
 def demo_summary(board: Board, stats: WatcherStats) -> RenderableType:
     """Return the last words of the demo."""
-    return summary(board, stats, _LESSON, *_NEXT)
+    return summary(board, stats, *_LESSONS, "", *_NEXT)
 
 
 def _session(simulator: Simulator, speed: float) -> CambSession:

@@ -13,16 +13,18 @@ import attrs
 from rich.live import Live
 from rich.text import Text
 
-from camb_async import TaskStatus, TaskWatcher, Transition
+from camb_async import TaskWatcher, Transition
 
 from .board import Board
 from .output import Formatter, text_formatter, transition_json
-from .render import STYLES, Frame
+from .render import Frame, label_of
 from .runner import beside
-from .screen import Screen
+from .screen import Screen, with_notes
 
 
 _FRAME_SECONDS = 0.125
+#: When no poll succeeded between two looks, that is told.
+_OUTAGE_SECONDS = 1.0
 #: A frame may take this share of the time at the most.
 _FRAME_SHARE = 0.1
 
@@ -63,11 +65,27 @@ def _text_for(board: Board) -> Formatter:
 async def _lines(
     screen: Screen,
     format_for: Callable[[Board], Formatter],
-    _watcher: TaskWatcher,
+    watcher: TaskWatcher,
     board: Board,
 ) -> AsyncGenerator[Show, None]:
     formatter = format_for(board)
-    yield lambda transition: screen.write(formatter(transition))
+    async with beside(_tell_of_an_outage(watcher, screen)):
+        yield lambda transition: screen.write(formatter(transition))
+
+
+async def _tell_of_an_outage(watcher: TaskWatcher, screen: Screen) -> None:
+    """Say once that nothing is answered, and why; a table shows it by itself."""
+    was_down, answered = False, 0
+    while True:
+        await asyncio.sleep(_OUTAGE_SECONDS)
+        before, stats = answered, watcher.stats()
+        answered = stats.polls - stats.failed_polls
+        errors = [each.error for each in watcher.watched() if each.error is not None]
+        is_down = 0 < stats.watching == len(errors)
+        if was_down and is_down and answered == before:
+            screen.complain(f"no poll succeeds; it goes on: {with_notes(errors[0])}")
+            return
+        was_down = is_down
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +96,7 @@ async def _table(
         console=screen.out,
         auto_refresh=False,
         transient=not keep,
-        get_renderable=lambda: Frame(board, watcher.watched(), watcher.stats()),
+        get_renderable=lambda: Frame.of(watcher, board),
     )
     painter = _Painter(live, None if keep else _text_for(board))
     with live:
@@ -102,8 +120,8 @@ class _Painter:
 
     def show(self, transition: Transition) -> None:
         if self.formatter is not None and transition.is_final:
-            style = STYLES[transition.status or TaskStatus.UNKNOWN]
-            self._lines.append(Text(self.formatter(transition), style=style))
+            label, _action = label_of(transition)
+            self._lines.append(Text(self.formatter(transition), style=label.style))
 
     def paint(self) -> None:
         if self._lines:

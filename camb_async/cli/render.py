@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import attrs
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -13,14 +16,19 @@ from camb_async import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    Eta,
+    TaskError,
     TaskRef,
     TaskStatus,
+    TaskWatcher,
     Transition,
     WatchedTask,
     WatcherStats,
 )
 
 from .board import Board
+from .exits import ADVICE, code_of_error
+from .forecast import FORECAST_WIDTH, RANGE_WIDTH, Forecast, range_of
 from .output import outcome_of, status_word
 from .screen import printable
 
@@ -28,7 +36,9 @@ from .screen import printable
 _ID_SHOWN = 13
 #: Lines of the frame that are no tasks: heading, rule, spaces, bar, "more".
 _OTHER_LINES = 8
-_WIDTH_MAX = 88
+_WIDTH_MAX = 100
+#: Columns of a terminal that has room for a range, for the polls beside it, for bars.
+_RANGE_FROM, _POLLS_FROM, _BARS_FROM = 72, 88, 100
 #: Seconds; what is due sooner is shown as under way.
 _SOON = 0.05
 
@@ -49,6 +59,12 @@ class Frame:
     board: Board
     moving: list[WatchedTask]
     stats: WatcherStats
+    eta: Callable[[TaskRef], Eta | None]
+
+    @classmethod
+    def of(cls, watcher: TaskWatcher, board: Board) -> Self:
+        """Return the picture of a watch as it is now."""
+        return cls(board, watcher.watched(), watcher.stats(), watcher.eta)
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -58,17 +74,18 @@ class Frame:
 
     def within(self, rows: int, width: int) -> RenderableType:
         """Return the picture with at most so many tasks, the moving ones first."""
-        table = _empty_table(width)
         moving = [each for each in self.moving if each.task not in self.board.ended]
-        for watched in moving[:rows]:
-            table.add_row(*_moving_row(watched))
+        shown = [(watched, self.eta(watched.task)) for watched in moving[:rows]]
+        columns = _Columns.fitting(width, foreseen=any(eta for _, eta in shown))
+        table = columns.table(width)
+        for watched, eta in shown:
+            table.add_row(*columns.chosen(_moving_row(watched, eta)))
         room = max(0, rows - len(moving))
         latest = _worth_a_look(self.board)[:room]
         for transition in latest:
             style = "dim" if transition.succeeded else None
-            table.add_row(*_ended_row(transition), style=style)
-        shown = min(rows, len(moving)) + len(latest)
-        more = max(0, self.board.total - shown)
+            table.add_row(*columns.chosen(_ended_row(transition)), style=style)
+        more = max(0, self.board.total - len(shown) - len(latest))
         rest = Text(f" +{more:,} more" if more else "", style="dim")
         return Group(table, rest, Text(), self._progress(width), Text())
 
@@ -99,32 +116,73 @@ def _worth_a_look(board: Board) -> list[Transition]:
     return sorted(latest_first, key=lambda transition: transition.succeeded)
 
 
-def _empty_table(width: int) -> Table:
-    table = Table(
-        box=None, width=width, padding=(0, 1), header_style="bold", pad_edge=True
-    )
-    table.add_column("task", width=_ID_SHOWN, no_wrap=True)
-    table.add_column("state", width=20, no_wrap=True)
-    table.add_column("age", width=8, justify="right", no_wrap=True)
-    table.add_column("polls", width=6, justify="right", no_wrap=True)
-    table.add_column("next", ratio=1, no_wrap=True)
-    return table
+@attrs.frozen
+class _Row:
+    """What there is to show of a task."""
+
+    task: TaskRef
+    state: Text
+    elapsed: float
+    polls: int
+    left: RenderableType
+    next: RenderableType
 
 
-def _moving_row(watched: WatchedTask) -> tuple[RenderableType, ...]:
-    return (
-        short_id(watched.task),
+@attrs.frozen
+class _Columns:
+    """Which columns there are: ``left`` is the width of what may be left, or 0."""
+
+    left: int
+    polls: bool
+
+    @classmethod
+    def fitting(cls, width: int, *, foreseen: bool) -> Self:
+        """Return those for a terminal: polls make room for what is foreseen."""
+        if not foreseen or width < _RANGE_FROM:
+            return cls(0, polls=True)
+        left = RANGE_WIDTH if width < _BARS_FROM else FORECAST_WIDTH
+        return cls(left, polls=width >= _POLLS_FROM)
+
+    def table(self, width: int) -> Table:
+        """Return a table without rows."""
+        table = Table(
+            box=None, width=width, padding=(0, 1), header_style="bold", pad_edge=True
+        )
+        table.add_column("task", width=_ID_SHOWN, no_wrap=True)
+        table.add_column("state", width=19, no_wrap=True)
+        table.add_column("age", width=8, justify="right", no_wrap=True)
+        if self.polls:
+            table.add_column("polls", width=5, justify="right", no_wrap=True)
+        if self.left:
+            table.add_column("likely left", width=self.left, no_wrap=True)
+        table.add_column("next", ratio=1, no_wrap=True)
+        return table
+
+    def chosen(self, row: _Row) -> list[RenderableType]:
+        """Return the cells of a row."""
+        polls = [str(row.polls)] if self.polls else []
+        left = [row.left] if self.left else []
+        age = f"{row.elapsed:.1f} s"
+        return [short_id(row.task), row.state, age, *polls, *left, row.next]
+
+
+def _moving_row(watched: WatchedTask, eta: Eta | None) -> _Row:
+    return _Row(
+        watched.task,
         _state_of(watched),
-        f"{watched.elapsed:.1f} s",
-        str(watched.polls),
+        watched.elapsed,
+        watched.polls,
+        "" if eta is None else Forecast(watched.elapsed, eta),
         _next_poll(watched),
     )
 
 
-def moving_line(watched: WatchedTask) -> Text:
+def moving_line(watched: WatchedTask, eta: Eta | None) -> Text:
     """Return how a task stands in one line, without its id."""
-    state, next_poll = _state_of(watched), _next_poll(watched)
-    return Text(" · ").join([state, Text(f"{watched.elapsed:.1f} s"), next_poll])
+    parts = [_state_of(watched), Text(f"{watched.elapsed:.1f} s")]
+    if eta is not None:
+        parts.append(Text(f"likely {range_of(eta)} left"))
+    return Text(" · ").join([*parts, _next_poll(watched)])
 
 
 def _state_of(watched: WatchedTask) -> Text:
@@ -156,20 +214,27 @@ def _fault(error: Exception | None) -> str:
             return "bad answer"
 
 
-def _ended_row(transition: Transition) -> tuple[RenderableType, ...]:
-    status = transition.status or TaskStatus.UNKNOWN
+def _ended_row(transition: Transition) -> _Row:
+    label, action = label_of(transition)
     run_id = transition.run_id
-    if transition.succeeded:
-        follow_up = "" if run_id is None else f"run {run_id}"
-    else:
-        follow_up = status.guidance.action
-    return (
-        short_id(transition.task),
-        _state(status, outcome_of(transition)),
-        f"{transition.elapsed:.1f} s",
-        str(transition.polls),
-        follow_up,
+    run = "" if run_id is None else f"run {run_id}"
+    return _Row(
+        transition.task,
+        label,
+        transition.elapsed,
+        transition.polls,
+        "",
+        run if transition.succeeded else action,
     )
+
+
+def label_of(transition: Transition) -> tuple[Text, str]:
+    """Return an outcome with its icon, and what to do about it."""
+    word, error = outcome_of(transition), transition.error
+    if error is not None and not isinstance(error, TaskError):
+        return Text(f"❗ {word}", style="yellow"), ADVICE[code_of_error(error)]
+    status = transition.status or TaskStatus.UNKNOWN
+    return _state(status, word), status.guidance.action
 
 
 def short_id(task: TaskRef) -> str:

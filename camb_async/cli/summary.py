@@ -7,13 +7,10 @@ import shlex
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from camb_async import TaskError, TaskRef, TaskStatus, Transition, WatcherStats
+from camb_async import TaskRef, WatcherStats
 
 from .board import Board
-from .exits import ADVICE, code_of_error
-from .output import outcome_of
-from .render import STYLES
-from .screen import printable
+from .render import label_of
 
 
 _IDS_SHOWN = 5
@@ -33,7 +30,7 @@ def _headline(board: Board) -> Text:
 
 
 def _outcomes(board: Board) -> list[Text]:
-    rows = [(*_label(transition), count) for transition, count in board.outcomes()]
+    rows = [(*label_of(transition), count) for transition, count in board.outcomes()]
     width = max((label.cell_len for label, _, _ in rows), default=0)
     digits = max((len(f"{count:,}") for _, _, count in rows), default=0)
     return [
@@ -46,16 +43,6 @@ def _outcomes(board: Board) -> list[Text]:
         )
         for label, action, count in rows
     ]
-
-
-def _label(transition: Transition) -> tuple[Text, str]:
-    """Return an outcome with its icon, and what to do about it."""
-    word, error = outcome_of(transition), transition.error
-    if error is not None and not isinstance(error, TaskError):
-        return Text(f"❗ {word}", style="yellow"), ADVICE[code_of_error(error)]
-    status = transition.status or TaskStatus.UNKNOWN
-    label = Text(f"{status.guidance.icon} {printable(word)}", style=STYLES[status])
-    return label, status.guidance.action
 
 
 def _costs(board: Board, stats: WatcherStats) -> Text:

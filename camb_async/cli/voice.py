@@ -26,6 +26,7 @@ from camb_async import (
 )
 
 from .exits import ExitCode, code_of_error
+from .memory import remembering
 from .output import dump, error_fields, rounded
 from .render import moving_line
 from .screen import Screen, printable, with_notes
@@ -48,11 +49,13 @@ class VoiceOptions:
     Attributes:
         directory: where the previews go.
         deadline: seconds to wait for the task; None for no limit.
+        memory: whether to keep what is learnt; None unless on this machine.
         as_json: whether to write JSON.
     """
 
     directory: Path
     deadline: float | None
+    memory: bool | None
     as_json: bool
 
 
@@ -99,7 +102,11 @@ async def make_voice(
         async with CambSession() as camb:
             if isinstance(asked, Wish):
                 asked = await _submit(camb, asked, voice, talk)
-            await _wait(camb, asked, voice, options.deadline, talk)
+            with remembering(camb.base_url, screen, wanted=options.memory) as schedule:
+                watcher = camb.watch(
+                    [asked], schedule=schedule, deadline=options.deadline
+                )
+                await _wait(watcher, voice, talk)
             await _fetch(camb, voice, options.directory, talk)
     except asyncio.CancelledError:
         words = _interrupted(voice)
@@ -142,13 +149,8 @@ def _calm_warnings(talk: Talk) -> Generator[None]:
         yield
 
 
-async def _wait(
-    camb: CambSession, task: TaskRef, voice: Voice, deadline: float | None, talk: Talk
-) -> None:
-    async with (
-        camb.watch([task], deadline=deadline) as watcher,
-        talk.working(lambda: _standing(watcher)),
-    ):
+async def _wait(watcher: TaskWatcher, voice: Voice, talk: Talk) -> None:
+    async with watcher, talk.working(lambda: _standing(watcher)):
         async for transition in watcher:
             voice.state = transition.state
             transition.raise_for_status()
@@ -156,7 +158,9 @@ async def _wait(
 
 
 def _standing(watcher: TaskWatcher) -> Text:
-    return Text().join(moving_line(watched) for watched in watcher.watched())
+    return Text().join(
+        moving_line(watched, watcher.eta(watched.task)) for watched in watcher.watched()
+    )
 
 
 async def _fetch(camb: CambSession, voice: Voice, directory: Path, talk: Talk) -> None:

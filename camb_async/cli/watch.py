@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from contextlib import AbstractContextManager
 
 import attrs
 
-from camb_async import CambSession, FixedInterval, Limits, TaskRef, TaskWatcher
+from camb_async import (
+    CambSession,
+    FixedInterval,
+    Limits,
+    PollSchedule,
+    TaskRef,
+    TaskWatcher,
+)
 
 from .board import Board
 from .exits import ExitCode, code_of_error
 from .live import choose_showing, follow
+from .memory import remembering
 from .screen import Screen
 from .summary import resume_command, summary
 
@@ -23,12 +33,14 @@ class WatchOptions:
         deadline: how long each task is given.
         interval: the time between two polls; None lets the default schedule say.
         max_rate: requests a second.
+        memory: whether to keep what is learnt; None unless on this machine.
         as_json: whether to write JSON.
     """
 
     deadline: float | None
     interval: float | None
     max_rate: float | None
+    memory: bool | None
     as_json: bool
 
 
@@ -43,19 +55,27 @@ async def watch(tasks: list[TaskRef], options: WatchOptions, screen: Screen) -> 
         return ExitCode.SUCCESS
     board = Board(tasks)
     showing = choose_showing(screen, as_json=options.as_json)
-    schedule = None if options.interval is None else FixedInterval(options.interval)
-    limits = Limits(max_rate=options.max_rate)
-    async with (
-        CambSession(limits=limits) as camb,
-        camb.watch(tasks, schedule=schedule, deadline=options.deadline) as watcher,
-    ):
-        try:
-            await follow(watcher, board, showing)
-        except asyncio.CancelledError:
-            _say_how_to_resume(board, screen)
-            raise
-        _conclude(watcher, board, screen)
+    session = CambSession(limits=Limits(max_rate=options.max_rate))
+    with _scheduled(session.base_url, options, screen) as schedule:
+        async with (
+            session as camb,
+            camb.watch(tasks, schedule=schedule, deadline=options.deadline) as watcher,
+        ):
+            try:
+                await follow(watcher, board, showing)
+            except asyncio.CancelledError:
+                _say_how_to_resume(board, screen)
+                raise
+            _conclude(watcher, board, screen)
     return board.exit_code
+
+
+def _scheduled(
+    base_url: str, options: WatchOptions, screen: Screen
+) -> AbstractContextManager[PollSchedule]:
+    if options.interval is not None:
+        return contextlib.nullcontext(FixedInterval(options.interval))
+    return remembering(base_url, screen, wanted=options.memory)
 
 
 def _conclude(watcher: TaskWatcher, board: Board, screen: Screen) -> None:
