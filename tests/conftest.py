@@ -39,6 +39,17 @@ MAY_BLOCK = (
 
 
 @pytest.fixture(scope="session", autouse=True)
+def state_is_kept_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Have the command line keep its state in a directory that nobody misses."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        state = tmp_path_factory.mktemp("state")
+        monkeypatch.setenv("XDG_STATE_HOME", str(state))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def nothing_blocks_the_event_loop() -> Iterator[None]:
     """Have a call that blocks fail where our code makes it in an event loop."""
     with blockbuster_ctx("camb_async") as blockbuster:
