@@ -303,9 +303,10 @@ def test_each_service_has_a_memory_of_its_own(
 
 
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A place that is not absolute is none: nothing is left where the user stands."""
+    """Where no home is known, nothing is kept, and nothing left where one stands."""
     monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", "home")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     monkeypatch.chdir(tmp_path)
 
     assert 1 == _learn("https://api.example.com")

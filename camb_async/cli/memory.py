@@ -59,9 +59,12 @@ def remembering(
 def _path_for(base_url: str) -> Path | None:
     """Return where the memory of a service is; None where there is no place for it."""
     origin = _UNNAMEABLE.sub("_", urlsplit(base_url).netloc.lower())
-    path = user_state_path("camb-async", appauthor=False) / f"durations-{origin}.json"
-    # Of a user without a home the rest would end up in the current directory.
-    return path if path.is_absolute() else None
+    try:
+        directory = user_state_path("camb-async", appauthor=False)
+    except RuntimeError:  # a user without a home
+        return None
+    # Earlier releases of platformdirs name one in the current directory then.
+    return directory / f"durations-{origin}.json" if directory.is_absolute() else None
 
 
 @attrs.define
