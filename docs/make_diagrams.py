@@ -16,6 +16,7 @@ from random import Random
 import attrs
 
 from camb_async import (
+    AdaptiveSchedule,
     AuthenticationError,
     ConfigurationError,
     FixedInterval,
@@ -236,7 +237,7 @@ def layers() -> str:
 
 
 def delays() -> str:
-    """Return the default schedule's curve: the delay at each age."""
+    """Return the curve of what polls by age: the delay at each."""
     drawing = Drawing("The delay until the next poll, by the age of the task")
     left, right, top, bottom = 38.0, WIDTH - 12.0, 12.0, 214.0
     most, first, last = 20.0, 1.0, 600.0
@@ -282,16 +283,27 @@ def _delays(ages: Iterable[float], unit: float) -> list[float]:
     return [schedule.next_delay(_TASK, age) for age in ages]
 
 
+def _taught(random: Random) -> PollSchedule:
+    """Return a schedule that has seen 100 tasks, half of them above 20 s."""
+    schedule = AdaptiveSchedule(seed=3)
+    for number in range(100):
+        ended = random.lognormvariate(math.log(20.0), 0.5)
+        schedule.learn(TaskRef(f"task-{number}"), 0.9 * ended, 1.1 * ended)
+    schedule.to_dict()  # which brings it up to date
+    return schedule
+
+
 _STRIPS: Mapping[str, Callable[[Random], PollSchedule]] = {
     "FixedInterval(5)": lambda random: FixedInterval(5.0, random=random),
     "ShareOfAge()": lambda random: ShareOfAge(random=random),
+    "AdaptiveSchedule(), taught": _taught,
 }
 _ENDINGS = (8.0, 41.0)
 
 
 def polls() -> str:
-    """Return when two tasks are polled by two schedules."""
-    drawing = Drawing("When a task is polled, by two schedules")
+    """Return when two tasks are polled by three schedules."""
+    drawing = Drawing("When a task is polled, by three schedules")
     left, right, seconds = 12.0, WIDTH - 12.0, 50.0
     scale = (right - left) / seconds
     y = 0.0

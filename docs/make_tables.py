@@ -21,6 +21,7 @@ import typer.main
 
 import camb_async
 from camb_async import (
+    AdaptiveSchedule,
     FixedInterval,
     PollSchedule,
     RetryPolicy,
@@ -227,7 +228,7 @@ def _options(command: Any) -> str:
     for each in command.params:
         spelled, default = each.metavar, "required"
         if each.param_type_name == "option":
-            spelled, default = each.opts[0], " "
+            spelled, default = "/".join([*each.opts, *each.secondary_opts]), " "
             if not each.is_flag:
                 spelled += f" {each.metavar or each.name.upper()}"
                 default = " " if each.default is None else code(each.default)
@@ -307,39 +308,62 @@ class _BackOff:
         """Learn nothing."""
 
 
-_COMPARED: Mapping[str, Callable[[Random], PollSchedule]] = {
-    "`FixedInterval(1)`": lambda random: FixedInterval(1.0, random=random),
-    "`FixedInterval(5)`": lambda random: FixedInterval(5.0, random=random),
-    "back-off to 60 s, full jitter": _BackOff,
-    "`ShareOfAge()`": lambda random: ShareOfAge(random=random),
+def _adaptive(_random: Random) -> PollSchedule:
+    return AdaptiveSchedule(seed=1)
+
+
+#: What is compared, and from how many tasks each has learnt.
+_COMPARED: Mapping[str, tuple[Callable[[Random], PollSchedule], int]] = {
+    "`FixedInterval(1)`": (lambda random: FixedInterval(1.0, random=random), 0),
+    "`FixedInterval(5)`": (lambda random: FixedInterval(5.0, random=random), 0),
+    "back-off to 60 s, full jitter": (_BackOff, 0),
+    "`ShareOfAge()`": (lambda random: ShareOfAge(random=random), 0),
+    "`AdaptiveSchedule()`, nothing learnt": (_adaptive, 0),
+    "`AdaptiveSchedule()`, after 10 tasks": (_adaptive, 10),
+    "`AdaptiveSchedule()`, after 300": (_adaptive, 300),
+    "`AdaptiveSchedule(latency=3)`, after 300": (
+        lambda _random: AdaptiveSchedule(latency=3.0, seed=1),
+        300,
+    ),
 }
-_DURATIONS = (6.0, 60.0, 600.0)
+#: Between which ages tasks end, each factor as likely as any other.
+_DURATIONS = {
+    "6 s task": (5.0, 7.2),
+    "60 s task": (50.0, 72.0),
+    "600 s task": (500.0, 720.0),
+    "10 to 360 s": (10.0, 360.0),
+}
 _TASKS = 400
 
 
 def costs() -> str:
     """Return the requests and the lateness of some schedules, simulated."""
     rows = [
-        (name, *(_cost(make, seconds) for seconds in _DURATIONS))
-        for name, make in _COMPARED.items()
+        (name, *(_cost(make, lessons, *ends) for ends in _DURATIONS.values()))
+        for name, (make, lessons) in _COMPARED.items()
     ]
-    return table(("Schedule", *(f"{d:g} s task" for d in _DURATIONS)), rows)
+    return table(("Schedule", *_DURATIONS), rows)
 
 
-def _cost(make: Callable[[Random], PollSchedule], seconds: float) -> str:
+def _cost(
+    make: Callable[[Random], PollSchedule], lessons: int, first: float, last: float
+) -> str:
     random = Random(1)
     schedule = make(random)
     polls: list[int] = []
     lateness: list[float] = []
-    for _ in range(_TASKS):
+    for number in range(lessons + _TASKS):
+        task = TaskRef(f"task-{number}")
         # Tasks of the same length would meet a fixed interval in step.
-        ends = seconds * random.uniform(0.8, 1.2)
-        age, count = schedule.next_delay(_TASK, 0.0), 1
+        ends = first * (last / first) ** random.random()
+        seen, age, count = 0.0, schedule.next_delay(task, 0.0), 1
         while age < ends:
-            age += schedule.next_delay(_TASK, age)
-            count += 1
-        polls.append(count)
-        lateness.append(age - ends)
+            seen, age, count = age, age + schedule.next_delay(task, age), count + 1
+        if number < lessons:
+            schedule.learn(task, seen, age)
+        else:
+            polls.append(count)
+            lateness.append(age - ends)
     worst = statistics.quantiles(lateness, n=20)[-1]
     mean = statistics.mean(lateness)
     return f"{statistics.mean(polls):.0f} / {mean:.1f} / {worst:.1f}"
