@@ -306,7 +306,8 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """Where no home is known, nothing is kept, and nothing left where one stands."""
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    nobody: dict[int, Any] = {}
+    monkeypatch.setattr("pwd.getpwuid", nobody.__getitem__)
     monkeypatch.chdir(tmp_path)
 
     assert 1 == _learn("https://api.example.com")

@@ -63,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     )
     for option, default, metavar, what in (
         ("--deadline", 3600.0, "SECONDS", "how long each task is given"),
-        ("--interval", None, "SECONDS", "poll so often, rather than ever more rarely"),
+        ("--interval", None, "SECONDS", "poll so often, rather than as learnt"),
         ("--max-rate", 50.0, "N", "requests a second"),
         ("--speed", 1.0, "FACTOR", "of the built-in simulator"),
     ):

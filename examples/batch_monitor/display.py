@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
@@ -27,6 +28,7 @@ _FRAME_SECONDS = 0.125
 _FRAME_SHARE = 0.1
 _LINE_SECONDS = 5.0
 _BAR_WIDTH = 40
+_ROUND_SECONDS = (5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 2700)
 
 _STYLES = {
     TaskStatus.SUCCESS: "green",
@@ -109,6 +111,14 @@ def frame(batch: Batch, monitor: Monitor, elapsed: float) -> RenderableType:
     )
 
 
+def roughly(seconds: float) -> str:
+    """Return a time rounded up so far that it does not count down."""
+    for most in _ROUND_SECONDS:
+        if seconds <= most:
+            return f"{most} s" if most < 120 else f"{most // 60} min"  # noqa: PLR2004
+    return f"{math.ceil(seconds / 3600)} h"
+
+
 def _statuses(tally: Tally) -> Text:
     line = Text()
     for status in TaskStatus:
@@ -131,6 +141,9 @@ def _costs(monitor: Monitor, elapsed: float) -> Text:
     if monitor.watcher is not None:
         stats = monitor.watcher.stats()
         parts += [f"{stats.polls} polls", f"{stats.failed_polls} ridden out"]
+    left = monitor.likely_left
+    if left is not None:
+        parts.append(f"nine of ten under way are likely done in {roughly(left)}")
     if monitor.interrupted:
         under_way = f" once {monitor.creating} creates are answered"
         parts.append("stopping" + under_way * bool(monitor.creating))

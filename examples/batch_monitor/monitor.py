@@ -6,7 +6,7 @@ import asyncio
 
 import attrs
 
-from camb_async import CambSession, FixedInterval, PollSchedule, ShareOfAge, TaskWatcher
+from camb_async import CambSession, FixedInterval, TaskWatcher
 
 from .batch import Batch, ExitCode, Trouble
 from .creating import Creator, unknown
@@ -59,6 +59,15 @@ class Monitor:
         """How many create calls are under way."""
         return self._creator.in_flight if self._creator else 0
 
+    @property
+    def likely_left(self) -> float | None:
+        """Seconds in which nine of ten tasks under way are likely done, if known."""
+        if self.watcher is None:
+            return None
+        etas = [self.watcher.eta(each.task) for each in self.watcher.watched()]
+        known = [eta.high for eta in etas if eta is not None]
+        return max(known, default=None)
+
     def interrupt(self) -> None:
         """Have ``run`` return soon. Create calls under way get their answer."""
         self.interrupted = True
@@ -74,9 +83,7 @@ class Monitor:
             return
         self._batch.note(Started(service=self._options.service))
         interval = self._options.interval
-        schedule: PollSchedule = (
-            ShareOfAge() if interval is None else FixedInterval(interval)
-        )
+        schedule = None if interval is None else FixedInterval(interval)
         async with self._camb.watch(
             schedule=schedule, deadline=self._options.deadline, keep_open=True
         ) as watcher:

@@ -190,6 +190,10 @@ class Board:
             attrs.evolve(voice, previews=count, previews_failed=count is None)
         )
 
+    def running(self, visitor: str) -> list[Voice]:
+        """Return a visitor's voices whose tasks are still being watched."""
+        return [voice for voice in self._of(visitor) if voice.is_running]
+
     def since(self, visitor: str, cursor: Cursor | None) -> Update:
         """Return what a reader missed that has seen everything up to ``cursor``.
 

@@ -18,6 +18,7 @@ import anyio
 from camb_async import CambError, CambSession, TaskWatcher
 
 from .board import Board, Voice
+from .outcomes import Left, left_of
 from .previews import Previews
 from .problems import Problem, problem_of
 
@@ -116,6 +117,16 @@ class Desk:
         for whose in touched:
             self.bell.ring(whose)
         return voice
+
+    def likely(self, visitor: str) -> dict[str, Left]:
+        """Return what is likely left of a visitor's voices, by their ids."""
+        etas = {
+            voice.voice_id: self._watcher.eta(voice.task)
+            for voice in self.board.running(visitor)
+        }
+        return {
+            voice_id: left_of(eta) for voice_id, eta in etas.items() if eta is not None
+        }
 
     def watch_again(self, voice: Voice) -> Voice:
         """Watch a voice that ended without the service having the last word."""

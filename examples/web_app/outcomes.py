@@ -7,6 +7,7 @@ documentation advises for a status.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import attrs
 from camb_async import (
     AuthenticationError,
     DeadlineExceededError,
+    Eta,
     Guidance,
     NotFoundError,
     PaymentRequiredError,
@@ -75,6 +77,22 @@ def card(voice: Voice, now: float) -> dict[str, Any]:
         "previews": voice.previews,
         "previews_failed": voice.previews_failed,
     }
+
+
+#: Seconds: from and to when a voice is likely to be done; no end is None.
+Left = tuple[int, int | None]
+
+# No range is told to the second: it would seem to know more than anybody does.
+_ROUND_SECONDS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800)
+
+
+def left_of(eta: Eta) -> Left:
+    """Return a range with round ends, which holds what is likely left."""
+    after = bisect_left(_ROUND_SECONDS, eta.high)
+    return (
+        _ROUND_SECONDS[bisect_right(_ROUND_SECONDS, eta.low) - 1],
+        _ROUND_SECONDS[after] if after < len(_ROUND_SECONDS) else None,
+    )
 
 
 def outcome_of(latest: Transition | None) -> Outcome:

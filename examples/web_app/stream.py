@@ -10,10 +10,11 @@ from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEv
 
 from .board import Cursor, Update
 from .desk import Desk
-from .outcomes import card
+from .outcomes import Left, card
 
 
 _RETRY_MS = 1500
+_LIKELY_SECONDS = 1.0  # between two looks at what is likely left
 _GRACE = 2.0  # seconds that a stream has to end in good order when the server stops
 
 
@@ -27,7 +28,8 @@ def event_stream(
 ) -> EventSourceResponse:
     """Return an endless response of events.
 
-    ``snapshot`` holds all voices there are; ``voice`` one that changed; ``beat``
+    ``snapshot`` holds all voices there are; ``voice`` one that changed; ``likely``
+    what is likely left of those in the making, whenever that changes; ``beat``
     comes every ``heartbeat`` seconds, so that the page notices a dead connection.
     The stream ends when the server is told to stop.
     """
@@ -43,6 +45,7 @@ def event_stream(
 
     async def events() -> AsyncGenerator[ServerSentEvent]:
         nonlocal cursor
+        told: dict[str, Left] = {}
         hello = {"heartbeat": heartbeat, "simulated": simulated}
         yield JSONServerSentEvent(hello, event="hello", retry=_RETRY_MS)
         with desk.bell.listen(visitor, rung):
@@ -52,7 +55,12 @@ def event_stream(
                 for event in _events(update, asyncio.get_running_loop().time()):
                     yield event
                 cursor = update.cursor
-                await rung.wait()
+                likely = desk.likely(visitor)
+                if likely != told:
+                    told = likely
+                    yield JSONServerSentEvent(likely, event="likely")
+                with anyio.move_on_after(_LIKELY_SECONDS):
+                    await rung.wait()
 
     return EventSourceResponse(
         events(),

@@ -26,11 +26,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from camb_async import CambSession, RetryPolicy, TaskRef, TaskStatus
+from camb_async import (
+    AdaptiveSchedule,
+    CambSession,
+    RetryPolicy,
+    TaskRef,
+    TaskStatus,
+)
 from camb_async.simulator import Scenario, Simulator
 from examples.batch_monitor.batch import Batch, ExitCode, check_same
 from examples.batch_monitor.creating import UNANSWERED_MAX
-from examples.batch_monitor.display import frame, line_of
+from examples.batch_monitor.display import frame, line_of, roughly
 from examples.batch_monitor.journal import Journal
 from examples.batch_monitor.ledger import (
     Created,
@@ -78,6 +84,7 @@ _FAULTY = Scenario(
     faults=("reset", "502_html", "bad_json", "html_200", "truncate_content_length"),
 )
 _QUICK = Scenario(median=0.3, longest=0.6)
+_ENDLESS = Scenario(median=1000.0)
 _SVG = "{http://www.w3.org/2000/svg}svg"
 _AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -572,6 +579,7 @@ def test_pictures_are_svg_or_png(tmp_path: Path, ledger: Ledger) -> None:
 @attrs.frozen
 class _Bench:
     simulator: Simulator
+    camb: CambSession
     batch: Batch
     monitor: Monitor
 
@@ -591,7 +599,7 @@ async def _bench(
             Batch(rows, journal, tmp_path) as batch,
         ):
             chosen = Options(service=simulator.base_url, interval=0.1, **options)
-            yield _Bench(simulator, batch, Monitor(camb, batch, chosen))
+            yield _Bench(simulator, camb, batch, Monitor(camb, batch, chosen))
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
@@ -729,6 +737,46 @@ def test_the_display_shows_how_far_each_bar_is(tmp_path: Path) -> None:
     assert 3 == text.count("3/3")
     assert "✅ SUCCESS" in text
     assert " polls · 0 ridden out" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.0, "5 s"), (61.0, "90 s"), (91.0, "2 min"), (2701.0, "1 h"), (3601.0, "2 h")],
+)
+def test_what_is_left_is_told_roughly(seconds: float, expected: str) -> None:
+    """It is rounded up, so that it changes now and then only."""
+    assert expected == roughly(seconds)
+
+
+def test_the_display_tells_when_most_are_likely_done(tmp_path: Path) -> None:
+    """What holds for the slowest of those under way holds for nine of ten."""
+
+    async def main() -> tuple[str, str]:
+        async with _bench(tmp_path, _rows(2), _ENDLESS) as bench:
+            monitor = Monitor(bench.camb, bench.batch, Options(service="s"))
+            console = Console(file=io.StringIO(), width=100)
+            task = asyncio.ensure_future(monitor.run())
+            await _until(lambda: len(monitor.watcher or ()) == 2)
+            with console.capture() as before:
+                console.print(frame(bench.batch, monitor, 2.0))
+            _teach(bench.camb)
+            with console.capture() as after:
+                console.print(frame(bench.batch, monitor, 2.0))
+            monitor.interrupt()
+            await task
+            return before.get(), after.get()
+
+    before, after = run(main())
+
+    assert "likely" not in before
+    assert "nine of ten under way are likely done in 2 min" in " ".join(after.split())
+
+
+def _teach(camb: CambSession) -> None:
+    for number in range(9):
+        camb.schedule.learn(TaskRef(f"{number}"), 90.0, 100.0)
+    assert isinstance(camb.schedule, AdaptiveSchedule)
+    camb.schedule.to_dict()  # which brings it up to date
 
 
 # Processes that are started, stopped, and started again

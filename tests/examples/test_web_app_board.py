@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from camb_async import (
+    AdaptiveSchedule,
     APIConnectionError,
     AuthenticationError,
     CambError,
     CambSession,
     DeadlineExceededError,
+    Eta,
     NotFoundError,
     PermissionDeniedError,
     SubmissionUnknownError,
@@ -24,12 +26,15 @@ from camb_async import (
     TaskState,
     TaskStatus,
     TaskTimeoutError,
+    TaskWatcher,
     TextToVoiceResult,
     Transition,
     UnexpectedRedirectError,
     ValidationError,
     ValidationIssue,
 )
+from camb_async.simulator import Simulator
+from tests.helpers import DESCRIPTION, run
 
 from .web_app_client import need_web
 
@@ -37,7 +42,8 @@ from .web_app_client import need_web
 need_web()
 
 from examples.web_app.board import Board, Cursor, Voice  # noqa: E402
-from examples.web_app.outcomes import card, outcome_of  # noqa: E402
+from examples.web_app.desk import Desk  # noqa: E402
+from examples.web_app.outcomes import card, left_of, outcome_of  # noqa: E402
 from examples.web_app.previews import (  # noqa: E402
     OutsideResolver,
     PreviewError,
@@ -45,6 +51,7 @@ from examples.web_app.previews import (  # noqa: E402
     link_session,
 )
 from examples.web_app.problems import problem_of  # noqa: E402
+from examples.web_app.stream import event_stream  # noqa: E402
 
 
 ANN, BOB = "ann", "bob"
@@ -419,3 +426,51 @@ def test_names_of_this_network_are_not_resolved() -> None:
             await resolver.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 0.0, (0, 0)),
+        (4.9, 5.1, (0, 10)),
+        (20.0, 20.0, (20, 20)),
+        (61.0, 1e6, (60, None)),
+    ],
+)
+def test_what_is_left_has_round_ends(
+    low: float, high: float, expected: tuple[int, int | None]
+) -> None:
+    """A range holds what is expected, and changes now and then only."""
+    assert expected == left_of(Eta(0.5, low, (low + high) / 2, high))
+
+
+def test_what_is_likely_left_is_streamed() -> None:
+    """A visitor is told of the voices in the making, and of nobody else's."""
+    schedule = AdaptiveSchedule(seed=1)
+    for number in range(9):
+        schedule.learn(TaskRef(f"{number}"), 20.0, 40.0)
+    schedule.to_dict()  # which brings it up to date
+
+    async def main() -> None:
+        async with (
+            Simulator() as simulator,
+            CambSession(
+                simulator.api_key, base_url=simulator.base_url, schedule=schedule
+            ) as camb,
+            TaskWatcher(camb, keep_open=True) as watcher,
+            link_session(local=True) as http,
+        ):
+            desk = Desk(camb, watcher, Previews(camb, http))
+            voice = await desk.order(ANN, description=DESCRIPTION, text="Hello")
+            await desk.order(BOB, description=DESCRIPTION, text="Hello")
+            stream = event_stream(desk, ANN, None, heartbeat=9.0, simulated=True)
+            async for event in stream.body_iterator:
+                if "likely" in str(getattr(event, "event", "")):
+                    break
+            told = desk.likely(ANN)
+
+        assert isinstance(voice, Voice)
+        assert [voice.voice_id] == list(told)
+        assert 0 < told[voice.voice_id][0] < (told[voice.voice_id][1] or 0) < 120
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 from collections.abc import Generator
@@ -321,6 +322,36 @@ def test_card_that_plays_is_left_alone_by_news(service: Service, page: Page) -> 
     expect(other.locator(".title")).to_have_text("Timed out")
 
     assert "the same" == audio.evaluate("audio => audio.mark")
+
+
+def test_what_is_likely_left_is_a_range(service: Service, page: Page) -> None:
+    """A voice in the making has a bar and a range, and one that ended has neither."""
+    first, second = order(page), order(page)
+    likely = {
+        first.get_attribute("data-id"): [20, 45],
+        second.get_attribute("data-id"): [90, None],
+    }
+    body = (
+        'event: hello\ndata: {"heartbeat": 10, "simulated": false}\n\n'
+        f"event: likely\ndata: {json.dumps(likely)}\n\n"
+    )
+    stream = "**/events*"
+    page.route(
+        stream,
+        lambda route: route.fulfill(body=body, content_type="text/event-stream"),
+    )
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    expect(first.locator(".range")).to_have_text("Likely done in 0:20 to 0:45")
+    expect(second.locator(".range")).to_have_text("Likely done in more than 1:30")
+    box = first.locator(".bar").bounding_box()
+
+    assert box is not None
+    assert box["width"] > 50
+
+    page.unroute(stream)
+    end(service, first, "SUCCESS")
+    expect(first.locator(".title")).to_have_text("Ready")
+    expect(first.locator(".likely")).to_be_hidden()
 
 
 def test_hidden_tabs_share_one_connection(

@@ -227,7 +227,7 @@ class Visitor:
 
     @contextmanager
     def events(self, query: str = "", **headers: str) -> Generator[Iterator[Event]]:
-        """Open a stream; what it says first is left out, and so are heartbeats."""
+        """Open a stream of voices: nothing else that it says is handed on."""
         connection = self._connect("GET", f"/events{query}", None, headers)
         try:
             response = connection.getresponse()
@@ -238,7 +238,7 @@ class Visitor:
             yield (
                 event
                 for event in _parse(response)
-                if event.name not in ("hello", "beat")
+                if event.name in ("snapshot", "voice")
             )
         finally:
             connection.close()

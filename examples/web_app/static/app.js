@@ -32,5 +32,6 @@ follow("/events", {
     }
   },
   voice: (voice) => list.show(voice),
+  likely: (likely) => list.foresee(likely),
   state: connectionPill,
 });

@@ -31,6 +31,7 @@ export function follow(url, on) {
     });
     listen("snapshot", on.snapshot);
     listen("voice", on.voice);
+    listen("likely", on.likely);
     source.addEventListener("beat", alive);
   }
 

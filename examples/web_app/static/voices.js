@@ -50,6 +50,14 @@ export class VoiceList {
     this.count();
   }
 
+  /** Show when the voices in the making are likely to be done, as far as known. */
+  foresee(likely) {
+    for (const [id, card] of this.cards) {
+      card.left = likely[id];
+      card.showLikely();
+    }
+  }
+
   /** Put a new card before the first that is older. */
   place(card) {
     const older = [...this.list.children].find(
@@ -71,7 +79,11 @@ export class VoiceList {
   }
 
   tick() {
-    for (const card of this.cards.values()) if (card.voice.running) card.showTime();
+    for (const card of this.cards.values()) {
+      if (!card.voice.running) continue;
+      card.showTime();
+      card.showLikely();
+    }
   }
 }
 
@@ -120,6 +132,7 @@ class Card {
     this.part("resume").hidden = !voice.can_resume;
     this.part("refetch").hidden = !voice.previews_failed;
     this.showTime();
+    this.showLikely();
     this.showPreviews();
   }
 
@@ -136,9 +149,24 @@ class Card {
     const seconds = this.voice.running
       ? (performance.now() - this.began) / 1000
       : this.voice.seconds;
-    const whole = Math.max(0, Math.round(seconds));
-    const text = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+    const text = clock(seconds);
     this.part("time").textContent = this.voice.running ? text : `took ${text}`;
+  }
+
+  /** Show a range and no countdown; the bar is as vague as what is known. */
+  showLikely() {
+    const likely = this.part("likely");
+    likely.hidden = !this.voice.running || !this.left;
+    if (likely.hidden) return;
+    const [low, high] = this.left;
+    const elapsed = Math.max(0.1, (performance.now() - this.began) / 1000);
+    const share = (left) => `${(100 * elapsed) / (elapsed + left)}%`;
+    likely.style.setProperty("--least", share(high ?? Infinity));
+    likely.style.setProperty("--most", share(low));
+    this.part("range").textContent =
+      high === null
+        ? `Likely done in more than ${clock(low)}`
+        : `Likely done in ${clock(low)} to ${clock(high)}`;
   }
 
   /** Add the players that are missing. Those that are there may be playing. */
@@ -164,4 +192,9 @@ class Card {
     audio.src = url;
     return item;
   }
+}
+
+function clock(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
