@@ -18,6 +18,7 @@ from camb_async.simulator import Simulator
 
 from . import texts
 from .bot import VoiceDispatcher, serve
+from .memory import remembered
 from .settings import Settings, SettingsError, log_to_stderr
 
 
@@ -28,8 +29,9 @@ logger = logging.getLogger("examples.telegram_bot")
 async def open_camb(settings: Settings) -> AsyncGenerator[CambSession]:
     """Open a session with Camb.ai, or with the simulator if there is no key."""
     if settings.camb_key is not None:
-        async with CambSession(settings.camb_key) as camb:
-            yield camb
+        with remembered(settings.durations) as schedule:
+            async with CambSession(settings.camb_key, schedule=schedule) as camb:
+                yield camb
         return
     logger.warning("CAMB_API_KEY is not set: the voices come from a simulator")
     async with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -24,11 +25,13 @@ class Settings:
         token: the bot's token, from @BotFather.
         server: the Bot API server to talk to.
         camb_key: the Camb.ai key; None to run on the simulator.
+        durations: where it is kept how long voices take; None to forget it.
     """
 
     token: str = attrs.field(repr=False)
     server: TelegramAPIServer = PRODUCTION
     camb_key: str | None = attrs.field(default=None, repr=False)
+    durations: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -41,6 +44,7 @@ class Settings:
             token=_read_token(environ.get("TELEGRAM_BOT_TOKEN", "").strip()),
             server=_read_server(environ.get("TELEGRAM_API_SERVER", "").strip()),
             camb_key=environ.get("CAMB_API_KEY", "").strip() or None,
+            durations=Path(file) if (file := environ.get("BOT_DURATIONS")) else None,
         )
 
     @property

@@ -44,6 +44,7 @@ from camb_async.simulator import Scenario, Simulator
 from examples.telegram_bot import texts
 from examples.telegram_bot.__main__ import run as run_bot
 from examples.telegram_bot.bot import VoiceDispatcher, on_text, serve
+from examples.telegram_bot.memory import remembered
 from examples.telegram_bot.patience import Patience
 from examples.telegram_bot.settings import (
     DiscreetFormatter,
@@ -829,6 +830,60 @@ def test_the_command_logs_neither_the_token_nor_the_key() -> None:
             assert "secret-of-camb" not in log
 
     run(main())
+
+
+def test_what_one_run_learnt_the_next_one_knows(tmp_path: Path) -> None:
+    """A signal ends the bot, and the duration of its voice is in the file."""
+    file = tmp_path / "durations.json"
+
+    async def main() -> None:
+        async with (
+            FakeTelegram() as telegram,
+            Simulator(speed=10) as simulator,
+            started(
+                telegram,
+                CAMB_API_KEY=simulator.api_key,
+                CAMB_BASE_URL=simulator.base_url,
+                BOT_DURATIONS=str(file),
+            ) as process,
+        ):
+            for text in ("/voice", DESCRIPTION, "Hello."):
+                telegram.say(KIM, text)
+            await telegram.until_read(KIM, "✅")
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+
+    run(main())
+
+    with remembered(file) as schedule:
+        (known,) = schedule.to_dict()["kinds"].values()
+
+    assert 1 == len(known["tasks"])
+    assert [file] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("written", ["{", "[]", "[" * 100_000])
+def test_a_memory_that_cannot_be_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, written: str
+) -> None:
+    """The bot runs without it, and says so in its log."""
+    file = tmp_path / "durations.json"
+    file.write_text(written)
+    with remembered(file) as schedule:
+        assert {} == schedule.to_dict()["kinds"]
+
+    assert "cannot be used" in caplog.text
+    assert '{"version"' in file.read_text()[:10]
+
+
+def test_a_memory_that_cannot_be_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bot that stops does not fail for that."""
+    with remembered(tmp_path / "missing" / "durations.json"):
+        pass
+
+    assert "cannot be written" in caplog.text
 
 
 BAD_SETTINGS: dict[str, tuple[dict[str, str], str]] = {

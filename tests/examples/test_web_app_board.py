@@ -463,7 +463,7 @@ def test_what_is_likely_left_is_streamed() -> None:
             desk = Desk(camb, watcher, Previews(camb, http))
             voice = await desk.order(ANN, description=DESCRIPTION, text="Hello")
             await desk.order(BOB, description=DESCRIPTION, text="Hello")
-            stream = event_stream(desk, ANN, None, heartbeat=9.0, simulated=True)
+            stream: Any = event_stream(desk, ANN, None, heartbeat=9.0, simulated=True)
             async for event in stream.body_iterator:
                 if "likely" in str(getattr(event, "event", "")):
                     break
