@@ -287,10 +287,10 @@ def test_each_service_has_a_memory_of_its_own(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     known = [
         _learn("https://API.example.com/apis"),
-        _learn("https://api.example.com/other"),
+        _learn("https://api.example.com:443/other"),
         _learn("https://api.example.com:8443/apis"),
         _learn("https://[::ffff:1.2.3.4]/apis"),
-        _learn("http://localhost:8080/apis"),
+        _learn("HTTP://localhost:8080/apis"),
         _learn("https://api.example.com/apis", wanted=False),
     ]
 

@@ -41,7 +41,7 @@ def remembering(
     """
     path = _path_for(base_url)
     # A session takes plain http from nowhere but this machine.
-    by_default = not base_url.startswith("http://")
+    by_default = urlsplit(base_url).scheme != "http"
     if path is None or not (by_default if wanted is None else wanted):
         yield AdaptiveSchedule()
         return
@@ -58,7 +58,8 @@ def remembering(
 
 def _path_for(base_url: str) -> Path | None:
     """Return where the memory of a service is; None where there is no place for it."""
-    origin = _UNNAMEABLE.sub("_", urlsplit(base_url).netloc.lower())
+    host = urlsplit(base_url).netloc.lower().removesuffix(":443")
+    origin = _UNNAMEABLE.sub("_", host)
     try:
         directory = user_state_path("camb-async", appauthor=False)
     except RuntimeError:  # a user without a home
