@@ -186,8 +186,9 @@ def test_the_table_and_the_summary_agree() -> None:
 
 def test_an_outage_is_told_once_on_a_pipe() -> None:
     """Before the deadline somebody learns that nothing answers, and why."""
-    nowhere = {"CAMB_API_KEY": "k", "CAMB_BASE_URL": "http://127.0.0.1:9/apis"}
-    ended = asyncio.run(run("watch", "one", "two", "--deadline", "5", **nowhere))
+    args = ("watch", "one", "two", "--deadline", "5")
+    nowhere = "http://127.0.0.1:9/apis"
+    ended = asyncio.run(run(*args, CAMB_API_KEY="k", CAMB_BASE_URL=nowhere))
     first, *_ = ended.err.splitlines()
 
     assert 6 == ended.code

@@ -73,6 +73,7 @@ def test_demo_on_a_pipe(demos: Demos) -> None:
     for words in ("✅ SUCCESS", "❌ ERROR", "review_inputs", "⏰ TIMEOUT", "💳 PAY"):
         assert words in demos.text.err
     assert re.search(r"[1-9]\d* faults ridden out", demos.text.err)
+    assert "All of this was simulated, failures too" in demos.text.err
     assert "camb-async watch TASK_ID" in demos.text.err
     assert "\x1b" not in demos.text.out + demos.text.err
 
@@ -93,7 +94,8 @@ def test_demo_on_a_terminal(demos: Demos) -> None:
     widths = {len(line.rstrip()) for line in shown.splitlines()}
 
     assert 0 == code
-    for words in ("task", "state", "age", "polls", "next", "poll in ", " more"):
+    heads = ("task", "state", "age", "polls", "likely left", "next")
+    for words in (*heads, "poll in ", " more"):
         assert words in shown
     assert "40 of 40 finished" in shown
     assert "faults ridden out" in shown
