@@ -25,6 +25,7 @@ from .errors import (
     RateLimitError,
     ServerError,
     SessionClosedError,
+    StoreError,
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
@@ -50,6 +51,7 @@ from .models import (
 from .policies import Limits, RetryPolicy
 from .schedules import FixedInterval, PollSchedule, ShareOfAge
 from .session import CambSession, ShortDescriptionWarning
+from .stores import SqliteStore, StoredTask, TaskStore, work
 from .watcher import TaskWatcher
 
 
@@ -82,7 +84,10 @@ __all__ = [
     "SessionClosedError",
     "ShareOfAge",
     "ShortDescriptionWarning",
+    "SqliteStore",
     "StatusSource",
+    "StoreError",
+    "StoredTask",
     "SubmissionUnknownError",
     "TaskError",
     "TaskFailedError",
@@ -91,6 +96,7 @@ __all__ = [
     "TaskRef",
     "TaskState",
     "TaskStatus",
+    "TaskStore",
     "TaskTimeoutError",
     "TaskWatcher",
     "TextToVoiceResult",
@@ -102,6 +108,7 @@ __all__ = [
     "WatcherClosedError",
     "WatcherStats",
     "__version__",
+    "work",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

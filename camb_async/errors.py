@@ -17,8 +17,9 @@
     ├── TaskError
     │   ├── TaskFailedError  ├── TaskTimeoutError  └── TaskPaymentRequiredError
     ├── DeadlineExceededError
-    └── DownloadError
-        └── LinkExpiredError
+    ├── DownloadError
+    │   └── LinkExpiredError
+    └── StoreError
 
 The message says what happened and what to do next; the data is on attributes.
 Every error can be pickled and copied, and none ever holds the API key.
@@ -274,3 +275,15 @@ class DownloadError(CambError):
 
 class LinkExpiredError(DownloadError):
     """A preview's link was refused even after the result was fetched again."""
+
+
+class StoreError(CambError):
+    """A store of tasks cannot be opened, read or written.
+
+    ``retryable`` tells whether the same may work later: a full disk, a file that
+    somebody else has locked. What was recorded before is not touched.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable

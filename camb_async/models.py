@@ -199,6 +199,9 @@ class Transition:
             happened; None at first sight, and where nobody knows.
         polls: how many polls of this task were answered or failed so far.
         context: the object that was given to ``add``.
+        key: what a store has recorded it under, for your idempotency: which watch
+            (another one for each add) and which of its transitions, from 1; None
+            if it comes from a watcher.
     """
 
     task: TaskRef
@@ -210,6 +213,7 @@ class Transition:
     uncertainty: float | None
     polls: int
     context: Any = None
+    key: tuple[str, int] | None = None
 
     @property
     def task_id(self) -> str:

@@ -1,0 +1,11 @@
+"""Watched tasks that outlive the process: stores, and the worker between them."""
+
+from __future__ import annotations
+
+from ._ledger import StoredTask
+from ._protocol import TaskStore
+from ._sqlite import SqliteStore
+from ._worker import work
+
+
+__all__ = ["SqliteStore", "StoredTask", "TaskStore", "work"]

@@ -1,0 +1,250 @@
+"""Watch what a store holds: an ordinary watcher between claims and records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import anyio
+
+from camb_async._tracking import SESSION_WIDE
+from camb_async._watch import StatusSource
+from camb_async.errors import StoreError, WatcherClosedError
+from camb_async.models import Transition
+from camb_async.policies import RetryPolicy
+from camb_async.schedules import PollSchedule
+from camb_async.watcher import TaskWatcher
+
+from ._ledger import Ledger, StoredTask
+from ._protocol import TaskStore
+
+
+logger = logging.getLogger("camb_async")
+
+#: Rows of one claim, and of one record.
+BATCH = 250
+#: Seconds between two records, at least: what comes meanwhile goes into the next.
+RECORD_EVERY = 0.02
+#: Seconds that leaving may take, where the store does not answer.
+LEAVE_WITHIN = 5.0
+
+_BACKOFF = RetryPolicy(backoff_initial=0.2, backoff_max=5.0)
+
+_ReturnT = TypeVar("_ReturnT")
+
+
+async def work(
+    camb: StatusSource,
+    store: TaskStore,
+    *,
+    capacity: int = 2000,
+    until_empty: bool = False,
+    schedule: PollSchedule | None = None,
+) -> None:
+    """Watch the tasks of a store, and record their transitions there.
+
+    Runs until it is cancelled, and then gives back what it holds: what was seen is
+    recorded, and the next worker goes on from there. Tasks that are added meanwhile
+    are taken up at once. While the store fails, for want of room on the disk say, the
+    tasks are polled on, and the store is tried again.
+
+    An error that is one of the session and says nothing about a task, such as a
+    refused key, ends the work and no task: it is raised, and all tasks stay watched.
+
+    Args:
+        camb: what to ask, usually a CambSession.
+        store: an open store.
+        capacity: how many tasks are held at the most.
+        until_empty: whether to return once there is nothing left to watch.
+        schedule: when to poll; the session's own by default.
+
+    Raises:
+        AuthenticationError: the key was refused; the tasks stay in the store.
+        ConfigurationError: the key cannot be used; likewise.
+        SessionClosedError: the session is not open; likewise.
+        StoreError: the store cannot be used, and trying again would not help.
+        ValueError: the capacity is below 1.
+    """
+    if capacity < 1:
+        message = f"capacity must be at least 1, not {capacity!r}"
+        raise ValueError(message)
+    watcher = TaskWatcher(camb, schedule=schedule, deadline=None, keep_open=True)
+    await _Worker(store, watcher, capacity, until_empty=until_empty).run()
+
+
+class _Worker:
+    """Holds tasks under an owner's name that is its own, and nobody's after it."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        watcher: TaskWatcher,
+        capacity: int,
+        *,
+        until_empty: bool,
+    ) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._capacity = capacity
+        self._until_empty = until_empty
+        self._owner = uuid4().hex
+        self._ledger = Ledger()
+        self._unrecorded: list[Transition] = []
+        self._refusal: Exception | None = None
+        self._news = asyncio.Event()
+        self._failing = False
+        self._random = Random()
+
+    async def run(self) -> None:
+        """Work until there is nothing left, or until cancelled, and leave in order."""
+        try:
+            await self._insist(lambda: self._store.join(self._owner))
+            async with self._watcher, anyio.create_task_group() as group:
+                group.start_soon(self._hear)
+                group.start_soon(self._claim)
+                group.start_soon(self._beat)
+                await self._record()
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            # One cause is not worth a group.
+            raise errors.exceptions[0] from None
+        finally:
+            await to_the_end(self._leave())
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _hear(self) -> None:
+        while True:
+            await self._store.tasks_changed().wait()
+            self._news.set()
+
+    async def _claim(self) -> None:
+        while True:
+            self._news.clear()
+            for watch in await self._insist(lambda: self._store.dropped(self._owner)):
+                self._drop(watch)
+            room = min(BATCH, self._capacity - len(self._ledger))
+            claim = partial(self._store.claim, self._owner, room)
+            tasks = await self._insist(claim) if room else []
+            for task in tasks:
+                self._take(task)
+            if tasks:
+                continue
+            if self._until_empty and not self._ledger:
+                self._watcher.close()
+                return
+            await self._news.wait()
+
+    def _take(self, task: StoredTask) -> None:
+        now = time.time()
+        self._ledger.take(task, now)
+        # It may have been discarded and added again since the last look.
+        self._watcher.discard(task.task)
+        self._watcher.add(
+            task.task,
+            context=task.context,
+            deadline=task.seconds_left(now),
+            last_state=task.last_state,
+        )
+
+    def _drop(self, watch: str) -> None:
+        task = self._ledger.drop(watch)
+        if task is not None:
+            self._watcher.discard(task)
+
+    async def _record(self) -> None:
+        while self._refusal is None:
+            try:
+                self._enter(await self._watcher.next_batch(BATCH))
+            except StopAsyncIteration:
+                return
+            await self._insist(self._write_down)
+            # There may be room now, or nothing left.
+            self._news.set()
+            await anyio.sleep(RECORD_EVERY)
+
+    def _enter(self, transitions: list[Transition]) -> None:
+        for transition in transitions:
+            if isinstance(transition.error, SESSION_WIDE):
+                self._refusal = transition.error
+                continue
+            entered = self._ledger.enter(transition)
+            if entered is not None:
+                self._unrecorded.append(entered)
+
+    async def _write_down(self) -> None:
+        while batch := self._unrecorded[:BATCH]:
+            refused = await self._store.record(self._owner, batch)
+            del self._unrecorded[: len(batch)]
+            for watch in refused:
+                self._drop(watch)
+
+    async def _beat(self) -> None:
+        while self._store.beat_every is not None:
+            await anyio.sleep(self._store.beat_every)
+            if not await self._insist(lambda: self._store.beat(self._owner)):
+                await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
+        """Take another name: the store has given what was held to others."""
+        logger.warning("The store has given up this worker, which begins anew.")
+        for task in self._ledger.clear():
+            self._watcher.discard(task)
+        self._owner = uuid4().hex
+        await self._insist(lambda: self._store.join(self._owner))
+        self._news.set()
+
+    async def _leave(self) -> None:
+        # The watcher's block is left, so what is unread comes without waiting.
+        try:
+            while True:
+                self._enter(await self._watcher.next_batch(BATCH))
+        except (StopAsyncIteration, WatcherClosedError):
+            pass
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await self._write_down()
+                await self._store.release(self._owner)
+        except (StoreError, TimeoutError) as error:
+            logger.warning("The store could not be told that a worker left: %s", error)
+
+    async def _insist(self, call: Callable[[], Awaitable[_ReturnT]]) -> _ReturnT:
+        """Call the store until it works, unless it says that it never will."""
+        failures = 0
+        while True:
+            try:
+                result = await call()
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                failures += 1
+                if not self._failing:
+                    logger.warning("The store fails, and is tried again: %s", error)
+                self._failing = True
+                await anyio.sleep(_BACKOFF.backoff(failures, self._random.random()))
+            else:
+                if failures:
+                    logger.info("The store works after %d tries", failures)
+                    self._failing = False
+                return result
+
+
+async def to_the_end(job: Coroutine[Any, Any, _ReturnT]) -> _ReturnT:
+    """Run a job that is not cut short, even when the caller is cancelled."""
+    task = asyncio.ensure_future(job)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = not task.cancelled() and task.exception()
+    if cancelled is not None and not failed:
+        raise cancelled
+    return task.result()
