@@ -143,8 +143,9 @@ def exit_codes() -> str:
     for each in classes:
         # The rule looks at classes only, so an empty instance will do.
         named.setdefault(code_of_error(each.__new__(each)), []).append(each.__name__)
-    # A closed session or watcher is a fault of the program, which has none.
-    programming = {"SessionClosedError", "WatcherClosedError"}
+    # A closed session or watcher is a fault of the program, which has none, and it
+    # stores nothing.
+    programming = {"SessionClosedError", "WatcherClosedError", "StoreError"}
     rows = [
         (
             code(int(each)),
@@ -239,7 +240,7 @@ def _options(command: Any) -> str:
 def logs() -> str:
     """Return every message that is logged, by level."""
     rows: list[tuple[str, str]] = []
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("stores/*.py")]):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(
@@ -255,6 +256,7 @@ def logs() -> str:
 
 _LAYERS = {
     "TOP": "The session",
+    "STORES": "Stores",
     "HTTP": "HTTP",
     "WATCHING": "Watching",
     "WIRE": "The wire",
@@ -277,7 +279,7 @@ def modules() -> str:
         rows = [
             (code(name), summary(import_module(f"camb_async.{name}")))
             for name in named[layer]
-            if name not in {"__init__", "_version"}
+            if name not in {"__init__", "_version", "stores"}
         ]
         parts.append(f"### {heading}\n\n{table(('Module', 'What it is'), rows)}")
     return "\n".join(parts)

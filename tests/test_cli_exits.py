@@ -27,6 +27,7 @@ from camb_async import (
     RateLimitError,
     ServerError,
     SessionClosedError,
+    StoreError,
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
@@ -71,6 +72,7 @@ _CODES: dict[type[CambError], int] = {
     DeadlineExceededError: 6,
     DownloadError: 5,
     LinkExpiredError: 5,
+    StoreError: 1,
 }
 
 

@@ -29,6 +29,7 @@ from camb_async.errors import (
     RateLimitError,
     ServerError,
     SessionClosedError,
+    StoreError,
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
@@ -68,6 +69,7 @@ TREE: dict[type[Exception], type[Exception]] = {
     DeadlineExceededError: CambError,
     DownloadError: CambError,
     LinkExpiredError: DownloadError,
+    StoreError: CambError,
 }
 
 TASK = TaskRef("abc")
@@ -120,6 +122,7 @@ EXAMPLES: list[CambError] = [
     DeadlineExceededError("Enough.", task=TASK, state=None, elapsed=3.5),
     DownloadError("Cut."),
     LinkExpiredError("Expired."),
+    StoreError("Full.", retryable=True),
 ]
 
 ErrorT = TypeVar("ErrorT", bound=CambError)

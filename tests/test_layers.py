@@ -63,7 +63,21 @@ HTTP = (
     "_downloads",
 )
 WATCHING = ("_watch", "_outbox", "_pollers", "_engine", "watcher")
+STORES = (
+    "stores._forms",
+    "stores._ledger",
+    "stores._signal",
+    "stores._protocol",
+    "stores._reading",
+    "stores._worker",
+    "stores._database",
+    "stores._thread",
+    "stores._sqlite",
+    "stores",
+)
 TOP = ("session", "__init__")
+#: What decides in a store: nothing there reads a clock either.
+STORED_VALUES = STORES[:2]
 
 # Reading a clock, an environment or the world is for the layers above.
 WORLDLY = {
@@ -131,15 +145,21 @@ def imports_of(path: Path) -> list[Import]:
     return found
 
 
+def source_of(name: str) -> Path:
+    """Return the source file of a module of camb_async."""
+    path = PACKAGE.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def own_imports(name: str) -> set[str]:
     """Return the modules of camb_async that a module of it imports."""
-    imported = imports_of(PACKAGE / f"{name}.py")
+    imported = imports_of(source_of(name))
     return {item.own for item in imported if item.own is not None}
 
 
 def foreign_imports(name: str) -> set[str]:
     """Return the packages that a module imports and that come with neither."""
-    tops = {item.top for item in imports_of(PACKAGE / f"{name}.py")}
+    tops = {item.top for item in imports_of(source_of(name))}
     return tops - set(sys.stdlib_module_names) - {"camb_async"}
 
 
@@ -175,9 +195,11 @@ def run(script: str, *arguments: str) -> set[str]:
 def test_every_module_has_a_layer() -> None:
     """A new module must say where it stands, in the tables above."""
     modules = {path.stem for path in PACKAGE.glob("*.py")}
+    stores = {f"stores.{path.stem}" for path in (PACKAGE / "stores").glob("_*.py")}
     outside = {"__main__", "pytest_plugin"}
 
     assert modules - outside == {*VALUES, *WIRE, *HTTP, *WATCHING, *TOP}
+    assert stores - {"stores.__init__"} == {*STORES} - {"stores"}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -194,10 +216,10 @@ def test_the_wire_adds_cattrs(name: str) -> None:
     assert own_imports(name) <= {"errors", "kinds", "models"} | below(name, WIRE)
 
 
-@pytest.mark.parametrize("name", [*VALUES, *WIRE])
+@pytest.mark.parametrize("name", [*VALUES, *WIRE, *STORED_VALUES])
 def test_the_core_takes_time_and_chance_as_arguments(name: str) -> None:
     """No clock, no random source, no environment, no event loop."""
-    path = PACKAGE / f"{name}.py"
+    path = source_of(name)
     tops = {item.top for item in imports_of(path)}
     used = {top for top in tops & {*WORLDLY, "random"} if (name, top) not in EXCUSED}
     clocks = {
@@ -224,16 +246,25 @@ def test_watching_knows_nothing_of_http(name: str) -> None:
     assert own_imports(name) <= {*VALUES, *WATCHING}
 
 
+@pytest.mark.parametrize("name", STORES)
+def test_stores_work_with_a_watcher_and_know_nothing_of_http(name: str) -> None:
+    """A store and its worker run over any source, as a watcher does."""
+    watching = {"_watch", "watcher"} if name == "stores._worker" else set[str]()
+    assert foreign_imports(name) <= {"anyio", "attrs"}
+    assert own_imports(name) <= {*VALUES, *watching} | below(name, STORES)
+
+
 @pytest.mark.parametrize("name", TOP)
 def test_the_session_joins_both_and_nothing_from_outside(name: str) -> None:
     """The client never needs its simulator, its command line or an extra."""
     assert foreign_imports(name) <= {"aiohttp", "anyio", "attrs", "yarl"}
-    assert own_imports(name) <= {*VALUES, *WIRE, *HTTP, *WATCHING, "session"}
+    below_it = {*VALUES, *WIRE, *HTTP, *WATCHING, "session", "stores"}
+    assert own_imports(name) <= below_it
 
 
 def test_no_modules_import_each_other() -> None:
     """There is an order in which all of them can be loaded."""
-    modules = {*VALUES, *WIRE, *HTTP, *WATCHING, *TOP}
+    modules = {*VALUES, *WIRE, *HTTP, *WATCHING, *STORES, *TOP}
     order = TopologicalSorter({name: own_imports(name) for name in modules})
 
     assert modules <= set(order.static_order())
@@ -309,6 +340,14 @@ def test_importing_the_package_loads_no_server_and_no_extra() -> None:
         if name.startswith(("camb_async.simulator", "camb_async.cli", "aiohttp.web"))
         or name.partition(".")[0] in {"typer", "click", "rich", "pytest"}
     }
+
+
+def test_importing_the_package_loads_no_database() -> None:
+    """Who stores nothing does not wait for SQLite."""
+    loaded = run("import sys, camb_async; print(*sys.modules)")
+
+    assert "camb_async.stores._sqlite" in loaded
+    assert set() == loaded & {"sqlite3", "_sqlite3", "camb_async.stores._database"}
 
 
 def test_importing_the_package_reads_no_settings() -> None:

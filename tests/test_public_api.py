@@ -29,6 +29,11 @@ PROMISED = {
     "RetryPolicy",
     "StatusSource",
     "TaskWatcher",
+    # stores
+    "SqliteStore",
+    "StoredTask",
+    "TaskStore",
+    "work",
     # schedules
     "AdaptiveSchedule",
     "Eta",
@@ -53,6 +58,7 @@ PROMISED = {
     "RateLimitError",
     "ServerError",
     "SessionClosedError",
+    "StoreError",
     "SubmissionUnknownError",
     "TaskError",
     "TaskFailedError",
@@ -140,9 +146,11 @@ def test_there_are_no_stray_public_names() -> None:
 def test_every_name_has_a_docstring(name: str) -> None:
     """Each class, and each method and property of it, says what it is."""
     thing = getattr(camb_async, name)
-    assert vars(thing)["__doc__"]
+    own = vars(thing)["__doc__"] if isinstance(thing, type) else thing.__doc__
+    assert own
 
-    silent = [n for n, member in members_of(thing).items() if not member.__doc__]
+    members = members_of(thing) if isinstance(thing, type) else {}
+    silent = [n for n, member in members.items() if not member.__doc__]
     assert [] == silent
 
 
@@ -210,6 +218,26 @@ PROMISES: list[tuple[Callable[..., Any], dict[str, tuple[object, object]]]] = [
     (camb_async.TaskWatcher.discard, {"task": (POSITIONAL, NEEDED)}),
     (camb_async.TaskWatcher.poll_now, {"task": (POSITIONAL, NEEDED)}),
     (camb_async.TaskWatcher.wait, {"task": (POSITIONAL, NEEDED)}),
+    (
+        camb_async.work,
+        {
+            "camb": (POSITIONAL, NEEDED),
+            "store": (POSITIONAL, NEEDED),
+            "capacity": (KEYWORD, 2000),
+            "until_empty": (KEYWORD, False),
+        },
+    ),
+    (camb_async.SqliteStore, {"path": (POSITIONAL, NEEDED)}),
+    (
+        camb_async.SqliteStore.add,
+        {
+            "tasks": (POSITIONAL, NEEDED),
+            "context": (KEYWORD, None),
+            "deadline": (KEYWORD, 3600.0),
+        },
+    ),
+    (camb_async.SqliteStore.discard, {"task": (POSITIONAL, NEEDED)}),
+    (camb_async.SqliteStore.transitions, {"until_empty": (KEYWORD, False)}),
     (
         camb_async.PollSchedule.next_delay,
         {
