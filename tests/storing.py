@@ -1,0 +1,67 @@
+"""What the tests of stores share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from camb_async import SqliteStore, StoredTask, Transition
+
+from .fakes import state
+from .helpers import until
+
+
+def open_store(directory: Path) -> SqliteStore:
+    """Return a store in this directory, to be entered."""
+    return SqliteStore(directory / "voices.db")
+
+
+def told(stored: StoredTask, status: str, seq: int = 1, **options: Any) -> Transition:
+    """Return the transition of a claimed task that has this number."""
+    transition = Transition(
+        task=stored.task,
+        previous=None,
+        state=state(status),
+        error=None,
+        at=datetime.now(UTC),
+        elapsed=1.0,
+        uncertainty=None,
+        polls=seq,
+        context=stored.context,
+        key=(stored.watch, seq),
+    )
+    return attrs.evolve(transition, **options)
+
+
+async def claimed(
+    store: SqliteStore, *tasks: str, owner: str = "me"
+) -> list[StoredTask]:
+    """Add tasks, and claim all that is free."""
+    await store.add(tasks)
+    await store.join(owner)
+    return await store.claim(owner, 1000)
+
+
+async def read(store: SqliteStore, count: int) -> list[Transition]:
+    """Return so many transitions, all of them acknowledged but the last."""
+    transitions = store.transitions()
+    async with asyncio.timeout(10):
+        return [await anext(transitions) for _ in range(count)]
+
+
+def statuses(transitions: Sequence[Transition], task_id: str = "a") -> list[str | None]:
+    """Return the statuses that were delivered of one task."""
+    return [t.status for t in transitions if t.task_id == task_id]
+
+
+async def no_thread_left() -> None:
+    """Wait until no thread of a store is left, which has to be before long."""
+    await until(
+        lambda: not any("camb_async-store" in t.name for t in threading.enumerate())
+    )
