@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import camb_async
 from camb_async import (
     CambError,
     DeadlineExceededError,
@@ -62,9 +62,14 @@ def test_a_context_comes_back(context: Any) -> None:
 
 CIRCLE: list[object] = []
 CIRCLE.append(CIRCLE)
-DEEP: list[object] = []
-for _ in range(100_000):
-    DEEP = [DEEP]
+
+
+def nested(depth: int) -> list[object]:
+    """Return lists in lists."""
+    outer: list[object] = []
+    for _ in range(depth):
+        outer = [outer]
+    return outer
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_what_json_cannot_hold_is_no_context(context: object) -> None:
 def test_a_context_that_is_too_deep_is_refused() -> None:
     """A recursion error is not let through."""
     with pytest.raises(ValueError, match="The context cannot be stored"):
-        context_text(DEEP)
+        context_text(nested(100_000))
 
 
 @given(states)
@@ -98,7 +103,7 @@ def test_no_state_and_no_error_come_back() -> None:
 
 def test_a_message_of_another_mapping_is_stored() -> None:
     """A source of the user's own may use any mapping, with anything in it."""
-    odd: Mapping[str, Any] = camb_async.kinds.MappingProxyType({"at": TASK})
+    odd: Mapping[str, Any] = MappingProxyType({"at": TASK})
     state = read_state(state_text(TaskState(TaskStatus.ERROR, message=odd)))
 
     assert state is not None
@@ -136,8 +141,8 @@ def test_what_is_on_an_error_comes_back() -> None:
 @pytest.mark.parametrize("name", ["TomorrowsError", "SHOWN_MAX", "Any", "Exception"])
 def test_an_error_of_an_unknown_class_is_a_camb_error(name: str) -> None:
     """Another version may know more; and only errors of ours are ever made."""
-    form = {"class": name, "message": "Oh.", "fields": {"new": 1}, "notes": []}
-    back = read_error(json.dumps(form), TASK, None)
+    form = '{"class": "%s", "message": "Oh.", "fields": {"new": 1}, "notes": []}'
+    back = read_error(form % name, TASK, None)
 
     assert type(back) is CambError
     assert "Oh." == back.message

@@ -31,7 +31,7 @@ logger = logging.getLogger("camb_async")
 BATCH = 250
 #: Seconds between two records, at least: what comes meanwhile goes into the next.
 RECORD_EVERY = 0.02
-#: Seconds that leaving may take, where the store does not answer.
+#: Seconds for each of the last two calls, where the store does not answer.
 LEAVE_WITHIN = 5.0
 
 _BACKOFF = RetryPolicy(backoff_initial=0.2, backoff_max=5.0)
@@ -207,12 +207,12 @@ class _Worker:
                 self._enter(await self._watcher.next_batch(BATCH))
         except (StopAsyncIteration, WatcherClosedError):
             pass
-        try:
-            async with asyncio.timeout(LEAVE_WITHIN):
-                await self._write_down()
-                await self._store.release(self._owner)
-        except (StoreError, TimeoutError) as error:
-            logger.warning("The store could not be told that a worker left: %s", error)
+        for call in (self._write_down, lambda: self._store.release(self._owner)):
+            try:
+                async with asyncio.timeout(LEAVE_WITHIN):
+                    await call()
+            except (StoreError, TimeoutError) as error:
+                logger.warning("The store could not be told all by a worker: %s", error)
 
     async def _insist(self, call: Callable[[], Awaitable[_ReturnT]]) -> _ReturnT:
         """Call the store until it works, unless it says that it never will."""
