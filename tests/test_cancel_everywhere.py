@@ -24,8 +24,10 @@ from camb_async import (
     FixedInterval,
     Limits,
     ServerError,
+    SqliteStore,
     TaskState,
     TaskWatcher,
+    work,
 )
 from camb_async.simulator import Fault, ThreadedSimulator
 
@@ -209,6 +211,16 @@ async def leave_early(case: Case) -> None:
         await anext(watcher)
 
 
+async def work_through(case: Case) -> None:
+    """Have a store worked through, and read it."""
+    path = case.directory.with_suffix(".db")
+    async with SqliteStore(path) as store:
+        await store.add(case.task_id)
+        schedule = FixedInterval(0.01)
+        await work(case.camb, store, until_empty=True, schedule=schedule)
+        assert 2 == len([t async for t in store.transitions(until_empty=True)])
+
+
 async def wait_by_watcher(case: Case) -> None:
     """Wait by a watcher."""
     async with case.watch() as watcher:
@@ -226,6 +238,7 @@ CALLS: dict[str, Callable[[Case], Awaitable[object]]] = {
     "watcher": iterate,
     "watcher, left early": leave_early,
     "watcher.wait": wait_by_watcher,
+    "store": work_through,
 }
 
 

@@ -26,10 +26,11 @@ from camb_async import (
     TaskKind,
     TaskRef,
     TaskStatus,
+    work,
 )
 
 from .cli_process import environment
-from .fakes import state
+from .fakes import FakeStatusSource, state
 from .helpers import open_files, run
 from .storing import claimed, no_thread_left, open_store, read, told
 
@@ -372,6 +373,24 @@ def test_readers_wait_for_more(tmp_path: Path) -> None:
             waiting = asyncio.ensure_future(anext(transitions))
             await store.discard("b")
             with pytest.raises(StopAsyncIteration):
+                await waiting
+
+    run(main())
+
+
+def test_leaving_the_block_ends_readers_and_workers(tmp_path: Path) -> None:
+    """They are told that the store is not open any more, and do not wait for ever."""
+
+    async def main() -> None:
+        async with open_store(tmp_path) as store:
+            await store.add("a")
+            working = asyncio.create_task(work(FakeStatusSource(), store))
+            transitions = store.transitions()
+            await anext(transitions)
+            reading = asyncio.ensure_future(anext(transitions))
+            await asyncio.sleep(0.05)
+        for waiting in (reading, working):
+            with pytest.raises(StoreError, match="not open"):
                 await waiting
 
     run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from camb_async import (
     AuthenticationError,
     CambSession,
     DeadlineExceededError,
+    FixedInterval,
     PermissionDeniedError,
     SessionClosedError,
     SqliteStore,
@@ -387,6 +388,33 @@ def test_a_store_that_fails_at_the_end_costs_a_line(
 
     run(main())
     assert "The store could not be told all by a worker" in caplog.text
+
+
+class Slow(SqliteStore):
+    """A store that does something else before it records."""
+
+    before: Callable[[], Awaitable[object]]
+
+    async def record(self, owner: str, transitions: Sequence[Transition]) -> list[str]:
+        """Do the other thing, and record."""
+        await self.before()
+        return await super().record(owner, transitions)
+
+
+def test_what_is_refused_is_watched_no_more(tmp_path: Path) -> None:
+    """A task that was discarded while its change was on the way to the store."""
+    source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
+
+    async def main() -> None:
+        async with Slow(tmp_path / "voices.db") as store:
+            store.before = lambda: store.discard("a")
+            await store.add("a")
+            await empty(source, store, schedule=FixedInterval(60.0))
+
+            assert [] == await read_all(store)
+
+    run(main())
+    assert 1 == len(source.polls("a"))
 
 
 class Forgetful(SqliteStore):

@@ -96,8 +96,11 @@ class SqliteStore:
         traceback: TracebackType | None,
     ) -> None:
         thread, self._thread = self._thread, None
-        if thread is not None:
-            await self._leave(thread)
+        assert thread is not None  # noqa: S101 - inside the block
+        # Whoever waits for news is told that there will be none.
+        self._tasks_changed.fire()
+        self._transitions_changed.fire()
+        await self._leave(thread)
 
     async def add(
         self,
