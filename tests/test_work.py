@@ -183,8 +183,8 @@ def test_nothing_is_repeated_after_a_restart(tmp_path: Path) -> None:
     source = FakeStatusSource({"a": ["PENDING"]})
     story = ["PENDING", "QUEUED", "RUNNING", "SUCCESS"]
 
-    async def start(status: str) -> Transition:
-        source.script("a", status)
+    async def start(before: str, status: str) -> Transition:
+        source.script("a", before, before, status)
         async with open_store(tmp_path) as store:
             await store.add("a", context="once")
             working = asyncio.create_task(work(source, store, schedule=SOON))
@@ -195,7 +195,9 @@ def test_nothing_is_repeated_after_a_restart(tmp_path: Path) -> None:
         await no_thread_left()
         return transition
 
-    transitions = [run(start(status)) for status in story]
+    befores = ["PENDING", *story]
+    pairs = zip(befores, story, strict=False)
+    transitions = [run(start(before, status)) for before, status in pairs]
     seen = [t.state.raw_status for t in transitions if t.state]
     assert story == seen
     assert [1, 2, 3, 4] == [t.key[1] for t in transitions if t.key]
@@ -399,6 +401,30 @@ class Slow(SqliteStore):
         """Do the other thing, and record."""
         await self.before()
         return await super().record(owner, transitions)
+
+
+def test_a_worker_that_is_cancelled_while_it_leaves_gives_all_back(
+    tmp_path: Path,
+) -> None:
+    """What it does then is not cut short; the cancellation comes out at the end."""
+    source = FakeStatusSource({"a": ["PENDING"]})
+
+    async def main() -> None:
+        async with Slow(tmp_path / "voices.db") as store:
+            await store.add("a")
+            working = asyncio.create_task(work(source, store))
+
+            async def cancel() -> None:
+                working.cancel()
+
+            store.before = cancel
+            await asyncio.wait([working])
+            assert working.cancelled()
+            await store.join("other")
+            assert 1 == len(await store.claim("other", 9))
+            assert ["PENDING"] == statuses(await store.deliver(9))
+
+    run(main())
 
 
 def test_what_is_refused_is_watched_no_more(tmp_path: Path) -> None:
