@@ -416,6 +416,18 @@ def test_a_second_store_is_refused_while_the_first_is_open(tmp_path: Path) -> No
     run(main())
 
 
+def test_a_link_leads_to_the_same_lock(tmp_path: Path) -> None:
+    """A file has one lock, by whatever name it is opened."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "voices.db")
+
+    async def main() -> None:
+        async with open_store(tmp_path):
+            with pytest.raises(StoreError, match="held by process"):
+                await SqliteStore(tmp_path / "link.db").__aenter__()
+
+    run(main())
+
+
 SECOND = """
 import asyncio, sys
 from camb_async import SqliteStore, StoreError

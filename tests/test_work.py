@@ -392,10 +392,20 @@ def test_a_store_that_fails_at_the_end_costs_a_line(
     assert "The store could not be told all by a worker" in caplog.text
 
 
-class Slow(SqliteStore):
-    """A store that does something else before it records."""
+async def nothing() -> None:
+    """Do nothing."""
 
-    before: Callable[[], Awaitable[object]]
+
+class Slow(SqliteStore):
+    """A store that does something else before it records, or gives tasks."""
+
+    before: Callable[[], Awaitable[object]] = staticmethod(nothing)
+    before_claim: Callable[[], Awaitable[object]] = staticmethod(nothing)
+
+    async def claim(self, owner: str, limit: int) -> list[StoredTask]:
+        """Do the other thing, and claim."""
+        await self.before_claim()
+        return await super().claim(owner, limit)
 
     async def record(self, owner: str, transitions: Sequence[Transition]) -> list[str]:
         """Do the other thing, and record."""
@@ -423,6 +433,36 @@ def test_a_worker_that_is_cancelled_while_it_leaves_gives_all_back(
             await store.join("other")
             assert 1 == len(await store.claim("other", 9))
             assert ["PENDING"] == statuses(await store.deliver(9))
+
+    run(main())
+
+
+def test_a_worker_may_hear_of_a_discard_after_the_task_was_added_again(
+    tmp_path: Path,
+) -> None:
+    """It takes the new watch up from its beginning, and keeps it."""
+
+    async def main() -> None:
+        async with Slow(tmp_path / "voices.db") as store:
+
+            async def add_again() -> None:
+                store.before_claim = nothing
+                await store.discard("a")
+                await store.add("a")
+
+            await store.add("a")
+            working = asyncio.create_task(
+                work(FakeStatusSource(), store, schedule=SOON)
+            )
+            transitions = store.transitions()
+            first = await anext(transitions)
+            store.before_claim = add_again
+            await store.add("b")
+            others = [await anext(transitions) for _ in "ab"]
+            (second,) = [t for t in others if t.task_id == "a"]
+            assert first.key != second.key
+            assert ["PENDING"] == statuses(others)
+            await cancelled(working)
 
     run(main())
 

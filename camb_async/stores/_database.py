@@ -76,7 +76,8 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
+        # Whoever comes by a link finds the same lock.
+        self._path = path.resolve()
         self._lock = _held(self._path)
         try:
             with self._refusing():
