@@ -130,7 +130,7 @@ class StoreMachine(RuleBasedStateMachine):
         self, which: int, data: st.DataObject, status: str, *, again: bool
     ) -> None:
         """Record a change of what is held, or was; the same call may be made twice."""
-        stored = self.held[data.draw(st.sampled_from(sorted(self.held)))]
+        stored = self.held[data.draw(st.sampled_from(list(self.held)))]
         known = self.watched.get(stored.watch)
         seq = 1 + (known.seq if known else data.draw(st.integers(0, 3)))
         owner = self.owners[which]

@@ -217,7 +217,7 @@ class SqliteStore:
     async def deliver(self, limit: int) -> list[Transition]:
         """Hand out transitions; see TaskStore."""
         async with self._reading:
-            if not self._ready:
+            if len(self._ready) < limit:
                 last = self._last_read
                 read = await self._do(lambda file: file.events_after(last, _READ_AHEAD))
                 # From here on nothing can be cancelled before it is handed out.
