@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
-from itertools import accumulate
+from itertools import accumulate, product
 from math import exp, log
 from random import Random
 from statistics import mean
@@ -28,6 +28,11 @@ from .distributions import DISTRIBUTIONS, Distribution
 
 TASK = TaskRef("measured")
 PATHS = 12
+#: How many tasks are learnt before a schedule is measured.
+STAGES = (0, 20, 100, 500)
+#: Those that curves are drawn of: narrow, wide, memoryless, two modes.
+_DRAWN = ("lognormal .25", "lognormal .8", "exponential", "bimodal 8 / 180")
+DRAWN = [each for each in DISTRIBUTIONS if each.name in _DRAWN]
 
 
 class Cost(NamedTuple):
@@ -48,6 +53,27 @@ class Row:
     optimum: float
     fixed: float
     backoff: float
+
+
+@attrs.frozen
+class Curve:
+    """What a schedule costs, by how many polls a task it is meant to take."""
+
+    distribution: str
+    schedule: str
+    costs: Sequence[Cost]
+
+
+@attrs.frozen
+class Batch:
+    """What the tasks of a batch that begin together cost, and the best possible."""
+
+    distribution: str
+    tasks: int
+    number: int
+    polls: float
+    lateness: float
+    optimum: float
 
 
 @attrs.define
@@ -101,15 +127,17 @@ def teach(
 
 
 def at_equal_polls(
-    make: Callable[[float], Steady], durations: Sequence[float], polls: float
-) -> float:
-    """Return the lateness of the schedule of a family that takes so many polls."""
+    make: Callable[[float], Steady | PollSchedule],
+    durations: Sequence[float],
+    polls: float,
+) -> Cost:
+    """Return the cost of the schedule of a family that takes about so many polls."""
     low, high = log(durations[0] / 100.0), log(durations[-1] * 2.0)
     for _ in range(14):
         middle = (low + high) / 2.0
         many = cost(make(exp(middle)), durations).polls > polls
         low, high = (middle, high) if many else (low, middle)
-    return cost(make(exp(high)), durations).lateness
+    return cost(make(exp(high)), durations)
 
 
 def _grid(durations: Sequence[float]) -> list[float]:
@@ -159,30 +187,80 @@ def optimum(durations: Sequence[float]) -> Callable[[float], float]:
     return lateness
 
 
-def rows(stages: Sequence[int], repeats: int, *, polls: float = 6.0) -> list[Row]:
+def learnt(
+    durations: Sequence[float], tasks: int, repeats: int, polls: float
+) -> list[Cost]:
+    """Return what adaptive schedules cost after so many tasks, each seeing others."""
+    costs: list[Cost] = []
+    for seed in range(repeats):
+        schedule = AdaptiveSchedule(polls=polls, seed=seed)
+        teach(schedule, durations, tasks, seed)
+        costs.append(cost(schedule, durations))
+    return costs
+
+
+def rows(
+    stages: Sequence[int] = STAGES,
+    repeats: int = 8,
+    *,
+    among: Sequence[Distribution] = DISTRIBUTIONS,
+    polls: float = 6.0,
+) -> list[Row]:
     """Return what is printed, as data: a row per distribution and tasks learnt."""
     found: list[Row] = []
-    for distribution in DISTRIBUTIONS:
+    for distribution in among:
         durations = distribution.durations
         least = optimum(durations)
         for tasks in stages:
-            costs: list[Cost] = []
-            for seed in range(repeats):
-                schedule = AdaptiveSchedule(polls=polls, seed=seed)
-                teach(schedule, durations, tasks, seed)
-                costs.append(cost(schedule, durations))
+            costs = learnt(durations, tasks, repeats, polls)
             took, late = (mean(each) for each in zip(*costs, strict=True))
             best_late = late / mean(each.lateness / least(each.polls) for each in costs)
-            fixed = at_equal_polls(Steady, durations, took)
-            backoff = at_equal_polls(lambda first: Steady(first, 2.0), durations, took)
+            fixed, backoff = (
+                at_equal_polls(FAMILIES[name], durations, took).lateness
+                for name in ("fixed interval", "back-off")
+            )
             row = Row(distribution, tasks, took, late, best_late, fixed, backoff)
             found.append(row)
     return found
 
 
-def together(distribution: Distribution, tasks: int, batches: int) -> Cost:
+def _share(cap: float) -> ShareOfAge:
+    # With a cap of 15 seconds this is the schedule as it comes.
+    return ShareOfAge(share=cap / 100.0, floor=cap / 30.0, cap=cap, random=Random(1))
+
+
+FAMILIES: Mapping[str, Callable[[float], Steady | PollSchedule]] = {
+    "fixed interval": Steady,
+    "back-off": lambda first: Steady(first, 2.0),
+    "share of the age": _share,
+}
+
+
+def curves(
+    polls: Sequence[float] = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0),
+    repeats: int = 4,
+) -> list[Curve]:
+    """Return what each schedule costs at so many polls, for the drawn ones."""
+    found: list[Curve] = []
+    for distribution in DRAWN:
+        durations = distribution.durations
+        least = optimum(durations)
+        costs = {
+            name: [at_equal_polls(make, durations, each) for each in polls]
+            for name, make in FAMILIES.items()
+        }
+        costs["adaptive, after 100 tasks"] = [
+            Cost(*map(mean, zip(*learnt(durations, 100, repeats, each), strict=True)))
+            for each in polls
+        ]
+        costs["best possible"] = [Cost(each, least(each)) for each in polls]
+        found += (Curve(distribution.name, *each) for each in costs.items())
+    return found
+
+
+def together(distribution: Distribution, tasks: int, batches: int, seed: int) -> Cost:
     """Return the cost of the last of some batches whose tasks begin together."""
-    random, schedule = Random(1), AdaptiveSchedule(seed=1)
+    random, schedule = Random(seed), AdaptiveSchedule(seed=seed)
     polls, late = 0, 0.0
     for batch in range(batches):
         polls, late = 0, 0.0
@@ -211,6 +289,25 @@ def together(distribution: Distribution, tasks: int, batches: int) -> Cost:
     return Cost(polls / tasks, late / tasks)
 
 
+def batches(
+    sizes: Sequence[int] = (30, 300),
+    repeats: int = 8,
+    among: Sequence[Distribution] = DISTRIBUTIONS,
+) -> list[Batch]:
+    """Return what the first and the fifth batch cost, each of so many tasks."""
+    found: list[Batch] = []
+    for distribution in among:
+        least = optimum(distribution.durations)
+        for tasks, number in product(sizes, (1, 5)):
+            costs = [
+                together(distribution, tasks, number, seed) for seed in range(repeats)
+            ]
+            took, late = (mean(each) for each in zip(*costs, strict=True))
+            row = Batch(distribution.name, tasks, number, took, late, least(took))
+            found.append(row)
+    return found
+
+
 def _say(*cells: object) -> None:
     print(*cells, sep="  ", flush=True)  # noqa: T201
 
@@ -237,18 +334,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less exact")
     quick = parser.parse_args().quick
     _say("Late, over the best possible and others at equal polls; * held out")
-    _print_rows(rows((0, 20, 100, 500), 1 if quick else 8))
+    _print_rows(rows(repeats=1 if quick else 8))
     _say("\nNothing learnt, and as ShareOfAge has it (polls, seconds late)")
     for duration in (6.0, 60.0, 600.0):
         near = [duration * (0.95 + 0.001 * step) for step in range(101)]
         cold, share = cost(AdaptiveSchedule(), near), cost(ShareOfAge(), near)
         _say(f"{duration:5.0f} s", *(f"{part:6.2f}" for part in (*cold, *share)))
-    _say("\nTasks that begin together, the fifth batch (polls, late / best possible)")
-    for distribution in DISTRIBUTIONS[:: 4 if quick else 1]:
-        least = optimum(distribution.durations)
-        for tasks in (30, 300, 1000):
-            took, late = together(distribution, tasks, 5)
-            _say(f"{distribution.name:24}{tasks:6}{took:8.2f}{late / least(took):8.2f}")
+    _say("\nTasks that begin together, by batch (polls, late / best possible)")
+    among = DISTRIBUTIONS[:: 4 if quick else 1]
+    for batch in batches((30, 300, 1000), 1 if quick else 8, among):
+        _say(
+            f"{batch.distribution:24}{batch.tasks:6}{batch.number:3}"
+            f"{batch.polls:8.2f}{batch.lateness / batch.optimum:8.2f}"
+        )
 
 
 if __name__ == "__main__":

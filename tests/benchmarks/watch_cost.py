@@ -1,17 +1,25 @@
 """Bytes and CPU of watching N tasks whose polls cost nothing.
 
-Run it: ``python -m tests.benchmarks.watch_cost [N ...]``. Each size runs in a
-process of its own. Bytes are per watched task, ids and refs excluded.
+Run it: ``python -m tests.benchmarks.watch_cost [N ...]``. A watcher, and a coroutine
+per task for comparison; each is measured in a process of its own. Bytes are per
+watched task, ids and refs excluded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import subprocess
+import random
 import sys
 import time
 import tracemalloc
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from multiprocessing import get_context
+
+import attrs
 
 from camb_async import (
     FixedInterval,
@@ -24,8 +32,33 @@ from camb_async import (
 
 
 PENDING = TaskState(TaskStatus.PENDING)
+SIZES = (1_000, 10_000, 100_000)
 INTERVAL = 10.0
-SECONDS = 20.0
+
+
+@attrs.frozen
+class Row:
+    """What one way costs with so many tasks.
+
+    ``add``, ``poll`` and ``close`` are microseconds, a task each; ``lag`` is what
+    one poll in a hundred exceeds, in milliseconds, for a watcher.
+    """
+
+    way: str
+    tasks: int
+    bytes: float
+    add: float
+    poll: float
+    close: float
+    lag: float | None
+
+
+@attrs.frozen
+class Watching:
+    """What is measured from outside."""
+
+    add: Callable[[TaskRef], object]
+    lag: Callable[[], float | None]
 
 
 class Source:
@@ -50,72 +83,114 @@ class Source:
         await self._enough.wait()
 
 
-async def drain(watcher: TaskWatcher) -> None:
-    """Read whatever is reported."""
-    async for _ in watcher:
-        pass
+@contextlib.asynccontextmanager
+async def watcher(source: Source, interval: float) -> AsyncGenerator[Watching]:
+    """Watch with a TaskWatcher whose reports are read."""
+
+    async def drain() -> None:
+        async for _ in watching:
+            pass
+
+    async with TaskWatcher(source, schedule=FixedInterval(interval)) as watching:
+        reader = asyncio.ensure_future(drain())
+        yield Watching(watching.add, lambda: watching.stats().lag_p99)
+        reader.cancel()
 
 
-async def bytes_per_task(refs: list[TaskRef]) -> float:
+@contextlib.asynccontextmanager
+async def coroutines(source: Source, interval: float) -> AsyncGenerator[Watching]:
+    """Watch as most people do."""
+
+    async def follow(task: TaskRef) -> None:
+        await asyncio.sleep(random.random() * interval)
+        while await source.poll(task) is PENDING:  # noqa: ASYNC110 - it polls
+            await asyncio.sleep(interval * random.uniform(0.9, 1.1))
+
+    tasks: list[asyncio.Task[None]] = []
+    yield Watching(
+        lambda task: tasks.append(asyncio.ensure_future(follow(task))), lambda: None
+    )
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+WAYS: dict[str, Callable[[Source, float], AbstractAsyncContextManager[Watching]]] = {
+    "TaskWatcher": watcher,
+    "a coroutine per task": coroutines,
+}
+
+
+async def bytes_per_task(way: str, refs: Sequence[TaskRef], interval: float) -> float:
     """Return the memory that watching these tasks takes, after a poll of each."""
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     source = Source()
-    async with TaskWatcher(source, schedule=FixedInterval(INTERVAL)) as watcher:
-        reader = asyncio.ensure_future(drain(watcher))
+    async with WAYS[way](source, interval) as watching:
         for ref in refs:
-            watcher.add(ref)
+            watching.add(ref)
         await source.everyone_twice(len(refs))
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
-        reader.cancel()
     tracemalloc.stop()
-    return (after - before) / len(refs)
+    return round((after - before) / len(refs))
 
 
-async def costs(refs: list[TaskRef]) -> str:
-    """Return a line: add, CPU per poll, close, and the lateness of polls."""
+async def costs(way: str, refs: Sequence[TaskRef], interval: float) -> Row:
+    """Return a row in which the bytes are not counted yet."""
     source = Source()
-    count = len(refs)
-    watcher = TaskWatcher(source, schedule=FixedInterval(INTERVAL))
-    async with watcher:
-        reader = asyncio.ensure_future(drain(watcher))
+    async with WAYS[way](source, interval) as watching:
         start = time.perf_counter()
         for ref in refs:
-            watcher.add(ref)
+            watching.add(ref)
         add = time.perf_counter() - start
-        await asyncio.sleep(INTERVAL * 1.2)
+        await asyncio.sleep(interval * 1.2)
         before, polls = time.process_time(), source.polls
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(interval)
         cpu = (time.process_time() - before) / max(1, source.polls - polls)
-        lag = watcher.stats().lag_p99
-        reader.cancel()
+        lag = watching.lag()
         start = time.perf_counter()
     close = time.perf_counter() - start
-    return (
-        f"add {add / count * 1e6:.1f} us, poll {cpu * 1e6:.1f} us, "
-        f"close {close / count * 1e6:.1f} us per task, lag p99 {lag * 1e3:.0f} ms"
+    return Row(
+        way,
+        len(refs),
+        bytes=0.0,
+        add=round(add / len(refs) * 1e6, 2),
+        poll=round(cpu * 1e6, 2),
+        close=round(close / len(refs) * 1e6, 2),
+        lag=None if lag is None else round(lag * 1e3, 1),
     )
 
 
-def measure(count: int) -> None:
-    """Print the line for one number of tasks."""
-    refs = [TaskRef(f"task-{n:08d}") for n in range(count)]
-    line = asyncio.run(costs(refs))
-    size = asyncio.run(bytes_per_task(refs))
-    print(f"{count:>7} tasks: {size:.0f} bytes, {line}", flush=True)  # noqa: T201
+def measure(way: str, count: int, interval: float = INTERVAL) -> Row:
+    """Return the row of one way and number of tasks."""
+    refs = [TaskRef(f"task-{number:08d}") for number in range(count)]
+    row = asyncio.run(costs(way, refs, interval))
+    # How often they are polled makes no difference to what is kept.
+    size = asyncio.run(bytes_per_task(way, refs, interval / 5.0))
+    return attrs.evolve(row, bytes=size)
+
+
+def rows(sizes: Sequence[int] = SIZES, interval: float = INTERVAL) -> list[Row]:
+    """Return what is printed, as data: each row comes from a fresh process."""
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), max_tasks_per_child=1
+    ) as processes:
+        return [
+            processes.submit(measure, way, size, interval).result()
+            for size in sizes
+            for way in WAYS
+        ]
 
 
 def main() -> None:
-    """Measure each size in a fresh process."""
-    sizes = sys.argv[1:] or ["1000", "10000", "100000"]
-    if len(sizes) == 1:
-        measure(int(sizes[0]))
-        return
-    for size in sizes:
-        subprocess.run(  # noqa: S603 - this very module
-            [sys.executable, "-m", "tests.benchmarks.watch_cost", size], check=True
+    """Print a line for each size and way."""
+    for row in rows([int(size) for size in sys.argv[1:]] or SIZES):
+        print(  # noqa: T201
+            f"{row.tasks:>7} tasks, {row.way:20} {row.bytes:.0f} bytes, "
+            f"add {row.add:.1f} us, poll {row.poll:.1f} us, close {row.close:.1f} us, "
+            f"lag p99 {row.lag} ms"
         )
 
 
