@@ -387,8 +387,21 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
-#: Made by a run of both clients, not from the code: ``python -m tests.survival``.
-FROM_A_RUN = frozenset({"survival"})
+#: Made by a run, not from the code: ``python -m tests.survival`` and, for the rest,
+#: ``python -m tests.benchmarks``.
+FROM_A_RUN = frozenset(
+    {
+        "survival",
+        "performance-batches",
+        "performance-budget",
+        "performance-claims",
+        "performance-clients",
+        "performance-learning",
+        "performance-run",
+        "performance-sizes",
+        "performance-watching",
+    }
+)
 
 
 def renewed(page: str) -> str:
