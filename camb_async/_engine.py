@@ -203,7 +203,7 @@ class Engine:
         watch.left_at = self._loop.time()
         self._called.add(watch)
         self._heed_patience(watch)
-        self._pollers.push(watch)
+        self._pollers.push(watch, watch.left_at)
 
     async def _poll(self, watch: Watch) -> None:
         if watch.phase is not Phase.READY:

@@ -58,7 +58,7 @@ class Limiter:
         if urgency is None:
             self._calls[turn] = None
         else:
-            self._polls.put(turn, urgency, now)
+            self._polls.put(turn, lambda _turn, at: urgency(at), now)
         self._pump()
         try:
             await turn

@@ -47,9 +47,9 @@ class Pollers(Generic[ItemT]):
         """Whether an item pushed now would have to wait."""
         return len(self._ready) >= len(self._idle) + self._size - self._started
 
-    def push(self, item: ItemT) -> None:
+    def push(self, item: ItemT, now: float) -> None:
         """Hand ``item`` to the next free poller."""
-        self._ready.put(item, partial(self._worth, item), self._loop.time())
+        self._ready.put(item, self._worth, now)
         while self._idle:
             turn = self._idle.popleft()
             if not turn.done():  # as it is when the group is being cancelled

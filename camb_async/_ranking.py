@@ -9,7 +9,7 @@ average rises (``python -m tests.benchmarks.budget`` measures it).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
@@ -21,6 +21,8 @@ ItemT = TypeVar("ItemT", bound=Hashable)
 
 #: Says what it is worth, at a clock reading in seconds, that a request leaves now.
 Urgency = Callable[[float], float]
+#: Says the same of an item.
+Worth = Callable[[ItemT, float], float]
 #: Whoever makes requests that can wait sets this; without it, a request is one that
 #: somebody waits for.
 URGENCY: Final[ContextVar[Urgency | None]] = ContextVar("urgency", default=None)
@@ -29,26 +31,30 @@ URGENCY: Final[ContextVar[Urgency | None]] = ContextVar("urgency", default=None)
 PATIENCE = 0.1
 _SAMPLE = 16
 _OLDEST_EVERY = 2
+# Those whose turn has come stay in the order of age for a while.
+_GONE_ALLOWED = 64
 
 
 @attrs.define(eq=False)
 class _Waiting(Generic[ItemT]):
     item: ItemT
-    urgency: Urgency
+    worth: Worth[ItemT]
     since: float
-    place: int
+    place: int  # in the list; -1 when its turn has come
 
 
 @attrs.define(eq=False)
 class Ranking(Generic[ItemT]):
-    """A queue of different items, in which urgency decides once some have to wait.
+    """A queue of different items, in which worth decides once some have to wait.
 
     ``now`` is a monotonic reading in seconds, ``unit`` a random number in [0, 1).
     """
 
-    # Ordered, because of a plain dict the first is not found at once.
-    _by_age: OrderedDict[ItemT, _Waiting[ItemT]] = attrs.field(
-        factory=OrderedDict[ItemT, _Waiting[ItemT]], init=False
+    _by_item: dict[ItemT, _Waiting[ItemT]] = attrs.field(
+        factory=dict[ItemT, _Waiting[ItemT]], init=False
+    )
+    _by_age: deque[_Waiting[ItemT]] = attrs.field(
+        factory=deque[_Waiting[ItemT]], init=False
     )
     _in_places: list[_Waiting[ItemT]] = attrs.field(
         factory=list[_Waiting[ItemT]], init=False
@@ -58,22 +64,25 @@ class Ranking(Generic[ItemT]):
     def __len__(self) -> int:
         return len(self._in_places)
 
-    def put(self, item: ItemT, urgency: Urgency, now: float) -> None:
+    def put(self, item: ItemT, worth: Worth[ItemT], now: float) -> None:
         """Let ``item`` wait for its turn."""
-        waiting = _Waiting(item, urgency, now, len(self._in_places))
-        self._by_age[item] = waiting
+        waiting = _Waiting(item, worth, now, len(self._in_places))
+        self._by_item[item] = waiting
+        self._by_age.append(waiting)
         self._in_places.append(waiting)
 
     def discard(self, item: ItemT) -> None:
         """Let ``item`` wait no longer, if it does."""
-        waiting = self._by_age.get(item)
+        waiting = self._by_item.get(item)
         if waiting is not None:
             self._remove(waiting)
 
     def take(self, now: float, unit: float) -> ItemT:
         """Return whose turn it is; there must be somebody."""
         self._turns += 1
-        chosen = next(iter(self._by_age.values()))
+        while self._by_age[0].place < 0:
+            self._by_age.popleft()
+        chosen = self._by_age[0]
         if now - chosen.since > PATIENCE and self._turns % _OLDEST_EVERY:
             chosen = self._best(now, unit)
         self._remove(chosen)
@@ -84,11 +93,14 @@ class Ranking(Generic[ItemT]):
         if count > _SAMPLE:
             first, step = int(unit * count), count // _SAMPLE
             sample = [sample[(first + n * step) % count] for n in range(_SAMPLE)]
-        return max(sample, key=lambda w: (w.urgency(now), -w.since))
+        return max(sample, key=lambda w: (w.worth(w.item, now), -w.since))
 
     def _remove(self, waiting: _Waiting[ItemT]) -> None:
-        del self._by_age[waiting.item]
+        del self._by_item[waiting.item]
         last = self._in_places.pop()
         if last is not waiting:
             self._in_places[waiting.place] = last
             last.place = waiting.place
+        waiting.place = -1
+        if len(self._by_age) > 2 * len(self._in_places) + _GONE_ALLOWED:
+            self._by_age = deque(w for w in self._by_age if w.place >= 0)

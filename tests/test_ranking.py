@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camb_async._ranking import PATIENCE, Ranking, Urgency
+from camb_async._ranking import PATIENCE, Ranking, Worth
 
 
-def worth(value: float) -> Urgency:
-    """Return an urgency that never changes."""
-    return lambda _now: value
+def worth(value: float) -> Worth[Any]:
+    """Return a worth that never changes."""
+    return lambda _item, _now: value
 
 
 def filled(values: dict[str, float], since: float = 0.0) -> Ranking[str]:
@@ -57,7 +58,7 @@ def test_a_value_is_that_of_the_moment() -> None:
     """It may grow while the item waits."""
     ranking: Ranking[str] = Ranking()
     ranking.put("steady", worth(5.0), 0.0)
-    ranking.put("growing", lambda now: now, 0.0)
+    ranking.put("growing", lambda _item, now: now, 0.0)
 
     assert "steady" == ranking.take(4.0, 0.0)
 
