@@ -91,7 +91,7 @@ def run(data: Data) -> str:
         f"{hurry}Made on {made['date']} with {versions}, {made['python']}, "
         f"{made['system']} with {made['cpus']} CPUs, at a load of {made['load']}. "
         f"Times are medians of {made['rounds']} rounds, with the least and the most in "
-        "brackets; sizes are measured once.\n"
+        "brackets.\n"
     )
 
 
@@ -138,7 +138,9 @@ def sizes(data: Data) -> str:
             f"{row['tasks']:,}",
             row["way"],
             f"{row['bytes']:,.0f}",
-            *(number(row[name]) for name in ("add", "poll", "close")),
+            number(row["add"]),
+            rounds(row["poll"]),
+            number(row["close"]),
             number(row["lag"]) if row["lag"] is not None else " ",
         )
         for row in data["sizes"]
@@ -245,10 +247,11 @@ def _claim_of_polls(data: Data) -> str:
 def _claim_of_sizes(data: Data) -> str:
     *_, ours = (row for row in data["sizes"] if row["way"] == WATCHER)
     *_, loop = (row for row in data["sizes"] if row["way"] != WATCHER)
+    cpu, theirs = (number(statistics.median(row["poll"])) for row in (ours, loop))
     return (
         f"With {ours['tasks']:,} tasks watched, each takes {ours['bytes']:,} bytes and "
-        f"the scheduling {number(ours['poll'])} µs of CPU a poll; a coroutine per task "
-        f"takes {loop['bytes']:,} bytes and {number(loop['poll'])} µs."
+        f"the scheduling {cpu} µs of CPU a poll; a coroutine per task takes "
+        f"{loop['bytes']:,} bytes and {theirs} µs."
     )
 
 
@@ -372,6 +375,10 @@ def plot_clients(data: Data) -> str:
     )
 
 
+def _several(value: float | Sequence[float]) -> Sequence[float]:
+    return [value] if isinstance(value, int | float) else value
+
+
 def plot_sizes(data: Data) -> str:
     """Return bytes and CPU against the number of tasks."""
     drawing = Plot("Bytes and CPU of a watched task, by the number of tasks")
@@ -382,15 +389,19 @@ def plot_sizes(data: Data) -> str:
     for panel, (name, words) in enumerate(
         {"bytes": "bytes a task", "poll": "µs of CPU a poll"}.items()
     ):
+        found = [
+            (row["way"], row["tasks"], statistics.median(_several(row[name])))
+            for row in rows
+        ]
         xs = Axis(ticks, 46.0 + panel * 226.0, 190.0 + panel * 226.0)
-        ys = Axis(_ticks([row[name] for row in rows]), 190.0, 52.0)
+        ys = Axis(_ticks([value for _, _, value in found]), 190.0, 52.0)
         drawing.text(xs.start, 40.0, words, "small soft")
         drawing.grid(xs, ys)
         for colour, way in enumerate(ways):
             points = [
-                (xs.at(row["tasks"]), ys.at(row[name]))
-                for row in rows
-                if row["way"] == way
+                (xs.at(tasks), ys.at(value))
+                for each, tasks, value in found
+                if each == way
             ]
             drawing.trace(points, colour)
             for point in points:

@@ -40,7 +40,7 @@ class Size:
     concurrencies: Sequence[int] = poll_cost.CONCURRENCIES
     seconds: float = 0.5
     sizes: Sequence[int] = watch_cost.SIZES
-    interval: float = 8.0
+    interval: float = watch_cost.INTERVAL
     repeats: int = 4
     stages: Sequence[int] = (0, 5, 20, 50, 100, 200, 500)
     budget_seeds: int = 3
