@@ -149,7 +149,9 @@ class Database:
         )
 
     def claim(self, owner: str, limit: int) -> list[StoredTask]:
-        """Give a worker the oldest tasks that nobody holds."""
+        """Give a worker the oldest tasks that nobody holds, if it is known still."""
+        if not self.knows(owner):
+            return []
         rows = self._connection.execute(
             "select * from camb_task where owner is null order by added, rowid limit ?",
             (limit,),

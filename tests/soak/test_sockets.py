@@ -127,7 +127,8 @@ def test_polls_and_failures_leave_nothing_behind(
         print(f"\n{report}", file=sys.stderr)  # noqa: T201
     first, *_, last = rows
 
-    assert not last.grown(first, OBJECTS_ALLOWED), report
+    # Those of the latest tasks are kept, some thousands of them.
+    assert last.grown(first, OBJECTS_ALLOWED).keys() <= {"URL"}, report
     assert last.rss - first.rss < BYTES_ALLOWED, report
     assert all(row.fds <= first.fds + IN_FLIGHT for row in rows), report
     assert last.failures >= last.polls / 10, report
