@@ -93,8 +93,9 @@ class TaskWatcher:
         self._first_tasks = [TaskRef.of(task) for task in tasks]
         retry: RetryPolicy = getattr(source, "retry", None) or RetryPolicy()
         budget: RetryBudget = getattr(source, "retry_budget", None) or RetryBudget()
-        schedule = schedule or getattr(source, "schedule", None) or AdaptiveSchedule()
-        self._rules: Final = Rules(GuardedSchedule(schedule), retry, budget)
+        given: PollSchedule | None = schedule or getattr(source, "schedule", None)
+        guarded = GuardedSchedule(given or AdaptiveSchedule())
+        self._rules: Final = Rules(guarded, retry, budget)
         self._deadline: Final = _check_deadline(deadline)
         self._keep_open: Final = keep_open
         self._group: TaskGroup
