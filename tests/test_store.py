@@ -606,13 +606,16 @@ def test_a_closed_store_leaves_nothing_open(tmp_path: Path) -> None:
 def test_many_calls_at_once_are_written_together(tmp_path: Path) -> None:
     """One that fails leaves the others alone."""
 
+    def broken(_file: object) -> None:
+        message = "This cannot be written."
+        raise StoreError(message)
+
     async def main() -> None:
         async with open_store(tmp_path) as store:
             await store.join("me")
             adds = [store.add(f"task-{number}") for number in range(600)]
-            results = await asyncio.gather(
-                *adds, store.claim("nobody", 9), return_exceptions=True
-            )
+            fails = store._do(broken)  # pyright: ignore[reportPrivateUsage]
+            results = await asyncio.gather(*adds, fails, return_exceptions=True)
             assert [1] * 600 == results[:-1]
             assert isinstance(results[-1], StoreError)
             assert 600 == await store.watching()

@@ -717,6 +717,7 @@ def test_case_32_a_forked_child_is_told_and_may_open_its_own() -> None:
 FAILURES = ("500", "disconnect", "bad_json", "truncate_content_length", "html_200")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "rounds", [10, pytest.param(100, marks=pytest.mark.slow)], ids=["few", "many"]
 )
