@@ -262,3 +262,22 @@ def test_a_guard_passes_on_what_it_was_asked() -> None:
     GuardedSchedule(Asked()).next_delay(TASK, 7.0, age_known=False)
 
     assert [(TASK, 7.0, False)] == asked
+
+
+class Ranking(FixedInterval):
+    """A schedule that fails to say what a poll is worth."""
+
+    def priority(
+        self, task: TaskRef, asked: float, age: float, *, age_known: bool = True
+    ) -> float:
+        """Fail."""
+        raise LookupError
+
+
+def test_a_schedule_that_cannot_rank_is_taken_for_one_that_knows_nothing() -> None:
+    """Its polls are ranked by age, like those of a schedule that does not rank."""
+    guarded = GuardedSchedule(Ranking())
+
+    assert GuardedSchedule(FixedInterval()).priority(TASK, 2.0, 8.0) == (
+        guarded.priority(TASK, 2.0, 8.0)
+    )
