@@ -38,6 +38,10 @@ DAY = 86_400.0
 VISITORS = 80
 SCHEDULE = ShareOfAge(floor=5.0, cap=HOUR)
 
+#: A session keeps the URLs of the latest tasks, up to so many.
+URLS_KEPT = 4096
+URL_BYTES = 700
+
 #: Objects of one type.
 OBJECTS_ALLOWED = 100
 BYTES_ALLOWED = 3_000_000
@@ -254,7 +258,9 @@ def test_a_month_leaves_nothing_behind(levels: Levels) -> None:
     # There were more answers than are kept; no other objects are.
     assert max(evening.sizes["answers"] for evening in month) > _MEMO_SIZE / 2
     assert last.grown(third, OBJECTS_ALLOWED).keys() <= {"TaskState", "URL"}, report
-    assert last.rss - third.rss < BYTES_ALLOWED, report
+    urls = last.objects["URL"] - third.objects["URL"]
+    assert urls <= URLS_KEPT, report
+    assert last.rss - third.rss < BYTES_ALLOWED + URL_BYTES * urls, report
     # A task that cannot be polled is one warning, however often it is tried.
     warnings = [evening.warnings for evening in month]
     assert 0 < max(warnings) <= min(warnings) + VISITORS / 10, warnings

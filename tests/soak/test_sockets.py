@@ -129,6 +129,7 @@ def test_polls_and_failures_leave_nothing_behind(
 
     # Those of the latest tasks are kept, some thousands of them.
     assert last.grown(first, OBJECTS_ALLOWED).keys() <= {"URL"}, report
+    assert last.objects["URL"] - first.objects["URL"] <= 4096, report
     assert last.rss - first.rss < BYTES_ALLOWED, report
     assert all(row.fds <= first.fds + IN_FLIGHT for row in rows), report
     assert last.failures >= last.polls / 10, report
