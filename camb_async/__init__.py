@@ -51,7 +51,7 @@ from .models import (
 from .policies import Limits, RetryPolicy
 from .schedules import FixedInterval, PollSchedule, ShareOfAge
 from .session import CambSession, ShortDescriptionWarning
-from .stores import SqliteStore, StoredTask, TaskStore, work
+from .stores import SqliteStore, StoredTask, TaskStore, store_at, work
 from .watcher import TaskWatcher
 
 
@@ -108,6 +108,7 @@ __all__ = [
     "WatcherClosedError",
     "WatcherStats",
     "__version__",
+    "store_at",
     "work",
 ]
 

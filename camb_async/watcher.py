@@ -18,7 +18,7 @@ from ._budget import RetryBudget
 from ._engine import Engine
 from ._guard import GuardedSchedule
 from ._tracking import Rules
-from ._watch import Phase, StatusSource
+from ._watch import Phase, StatusSource, Watch
 from .adaptive import AdaptiveSchedule, Eta
 from .errors import InvalidTaskIdError, WatcherClosedError
 from .models import TaskRef, TaskState, Transition, WatchedTask, WatcherStats
@@ -286,20 +286,17 @@ class TaskWatcher:
             WatcherClosedError: the block was never entered.
         """
         now = self._engine.now()
-        return [
-            WatchedTask(
-                task=watch.task,
-                state=watch.state,
-                elapsed=now - watch.added_at,
-                polls=watch.polls,
-                next_poll=(
-                    max(0.0, watch.due - now) if watch.phase is Phase.WAITING else None
-                ),
-                error=watch.error,
-                context=watch.context,
-            )
-            for watch in self._engine.watches.values()
-        ]
+        return [_standing(watch, now) for watch in self._engine.watches.values()]
+
+    def get(self, task: TaskRef | str) -> WatchedTask | None:
+        """Return how a watched task stands; None if it is not watched.
+
+        Raises:
+            InvalidTaskIdError: it is not a task id.
+            WatcherClosedError: the block was never entered.
+        """
+        watch = self._engine.watches.get(TaskRef.of(task))
+        return None if watch is None else _standing(watch, self._engine.now())
 
     def eta(self, task: TaskRef | str) -> Eta | None:
         """Return when a watched task is likely to be done, as learnt from others.
@@ -377,6 +374,19 @@ class TaskWatcher:
     def _wake_readers_at_the_end(self) -> None:
         if self._running is not None and not self._running.listed:
             self._running.outbox.wake_all()
+
+
+def _standing(watch: Watch, now: float) -> WatchedTask:
+    waiting = watch.phase is Phase.WAITING
+    return WatchedTask(
+        task=watch.task,
+        state=watch.state,
+        elapsed=now - watch.added_at,
+        polls=watch.polls,
+        next_poll=max(0.0, watch.due - now) if waiting else None,
+        error=watch.error,
+        context=watch.context,
+    )
 
 
 def _check_deadline(seconds: float | None) -> float | None:

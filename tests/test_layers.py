@@ -73,6 +73,7 @@ STORES = (
     "stores._database",
     "stores._thread",
     "stores._sqlite",
+    "stores._where",
     "stores",
 )
 TOP = ("session", "__init__")

@@ -228,6 +228,7 @@ PROMISES: list[tuple[Callable[..., Any], dict[str, tuple[object, object]]]] = [
         },
     ),
     (camb_async.SqliteStore, {"path": (POSITIONAL, NEEDED)}),
+    (camb_async.store_at, {"where": (POSITIONAL, NEEDED)}),
     (
         camb_async.SqliteStore.add,
         {

@@ -7,6 +7,7 @@ last, and under which number. Nothing here reads a clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isnan
 from typing import Any
 
@@ -35,6 +36,7 @@ class StoredTask:
         last_at: when that was noticed, in seconds of the wall clock.
         polls: how many polls it took until then.
         seq: how many transitions of it are recorded.
+        claims: how often it was claimed since it was last seen to be polled.
     """
 
     watch: str
@@ -46,6 +48,7 @@ class StoredTask:
     last_at: float | None = None
     polls: int = 0
     seq: int = 0
+    claims: int = 1
 
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds until the deadline, 0.0 once it has passed."""
@@ -79,6 +82,7 @@ class Ledger:
     def __init__(self) -> None:
         self._holdings: dict[TaskRef, _Holding] = {}
         self._tasks: dict[str, TaskRef] = {}
+        self._unproven: dict[str, TaskRef] = {}
 
     def __len__(self) -> int:
         return len(self._holdings)
@@ -93,9 +97,22 @@ class Ledger:
             self.drop(earlier.stored.watch)
         self._holdings[stored.task] = _Holding(stored, now, stored.seq)
         self._tasks[stored.watch] = stored.task
+        # The first sight of a new task is recorded, and says as much.
+        if stored.claims > 1 or stored.last_state is not None:
+            self._unproven[stored.watch] = stored.task
+
+    def unproven(self) -> list[tuple[str, TaskRef]]:
+        """Return the watches taken over of which no poll is known yet."""
+        return list(self._unproven.items())
+
+    def proved(self, watches: Iterable[str]) -> None:
+        """Take note that these were polled."""
+        for watch in watches:
+            self._unproven.pop(watch, None)
 
     def drop(self, watch: str) -> TaskRef | None:
         """Forget a watch; return its task if it was held."""
+        self.proved([watch])
         task = self._tasks.pop(watch, None)
         if task is not None:
             del self._holdings[task]
@@ -106,6 +123,7 @@ class Ledger:
         held = list(self._holdings)
         self._holdings.clear()
         self._tasks.clear()
+        self._unproven.clear()
         return held
 
     def enter(self, transition: Transition) -> Transition | None:
@@ -118,6 +136,7 @@ class Ledger:
             return None
         stored = holding.stored
         holding.seq += 1
+        self.proved([stored.watch])
         before = max(0.0, holding.since - stored.added)
         entered = attrs.evolve(
             transition,

@@ -63,6 +63,19 @@ class TaskStore(Protocol):
         """Seconds between the signs of life of a worker; None if none are needed."""
         ...
 
+    @property
+    def claim_every(self) -> float:
+        """Seconds between two claims of a worker at least, so that others get some."""
+        ...
+
+    @property
+    def record_every(self) -> float:
+        """Seconds between two records of a worker, at least.
+
+        What comes meanwhile goes into the next.
+        """
+        ...
+
     async def join(self, owner: str) -> None:
         """Make a worker known under a name that nobody had before."""
         ...
@@ -83,6 +96,13 @@ class TaskStore(Protocol):
 
         Returns:
             The watches that are not the worker's, and of which nothing was recorded.
+        """
+        ...
+
+    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+        """Note that tasks which were taken over were polled, and the worker lives.
+
+        A task that was claimed again and again without it is one that ends workers.
         """
         ...
 

@@ -55,6 +55,8 @@ class SqliteStore:
 
     #: A worker cannot die without its store.
     beat_every: float | None = None
+    claim_every: float = 0.0
+    record_every: float = 0.02
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path: Final = Path(path)
@@ -196,9 +198,14 @@ class SqliteStore:
 
     async def record(self, owner: str, transitions: Sequence[Transition]) -> list[str]:
         """Write transitions down; see TaskStore."""
-        return await self._do(
-            lambda file: file.record(owner, transitions), self._transitions_changed
-        )
+        news = [self._transitions_changed]
+        if any(transition.is_final for transition in transitions):
+            # Whoever waits for the last one wants to know.
+            news.append(self._tasks_changed)
+        return await self._do(lambda file: file.record(owner, transitions), *news)
+
+    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+        """Do nothing: what ends this process ends all of its workers."""
 
     async def beat(self, owner: str) -> bool:
         """Return whether a worker is known; see TaskStore."""

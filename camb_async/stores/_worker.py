@@ -16,7 +16,7 @@ import anyio
 from camb_async._tracking import SESSION_WIDE
 from camb_async._watch import StatusSource
 from camb_async.errors import StoreError, WatcherClosedError
-from camb_async.models import Transition
+from camb_async.models import TaskRef, Transition
 from camb_async.policies import RetryPolicy
 from camb_async.schedules import PollSchedule
 from camb_async.watcher import TaskWatcher
@@ -29,8 +29,8 @@ logger = logging.getLogger("camb_async")
 
 #: Rows of one claim, and of one record.
 BATCH = 250
-#: Seconds between two records, at least: what comes meanwhile goes into the next.
-RECORD_EVERY = 0.02
+#: Seconds between two looks at whether what was taken over has been polled.
+VOUCH_EVERY = 0.25
 #: Seconds for each of the last two calls, where the store does not answer.
 LEAVE_WITHIN = 5.0
 
@@ -98,6 +98,7 @@ class _Worker:
         self._unrecorded: list[Transition] = []
         self._refusal: Exception | None = None
         self._news = asyncio.Event()
+        self._more = True
         self._failing = False
         self._random = Random()
 
@@ -108,6 +109,7 @@ class _Worker:
             async with self._watcher, anyio.create_task_group() as group:
                 group.start_soon(self._hear)
                 group.start_soon(self._claim)
+                group.start_soon(self._vouch)
                 group.start_soon(self._beat)
                 await self._record()
                 group.cancel_scope.cancel()
@@ -122,6 +124,7 @@ class _Worker:
     async def _hear(self) -> None:
         while True:
             await self._store.tasks_changed().wait()
+            self._more = True
             self._news.set()
 
     async def _claim(self) -> None:
@@ -130,16 +133,27 @@ class _Worker:
             for watch in await self._insist(lambda: self._store.dropped(self._owner)):
                 self._drop(watch)
             room = min(BATCH, self._capacity - len(self._ledger))
-            claim = partial(self._store.claim, self._owner, room)
-            tasks = await self._insist(claim) if room else []
-            for task in tasks:
-                self._take(task)
-            if tasks:
+            if room and self._more:
+                # Where nothing was left, it is of no use to ask before news.
+                self._more = False
+                self._more = await self._take_up_to(room) or self._more
+                await anyio.sleep(self._store.claim_every)
                 continue
-            if self._until_empty and not self._ledger:
+            if await self._is_all_over():
                 self._watcher.close()
                 return
             await self._news.wait()
+
+    async def _take_up_to(self, room: int) -> bool:
+        tasks = await self._insist(partial(self._store.claim, self._owner, room))
+        for task in tasks:
+            self._take(task)
+        return bool(tasks)
+
+    async def _is_all_over(self) -> bool:
+        if not self._until_empty or self._ledger:
+            return False
+        return not await self._insist(self._store.watching)
 
     def _take(self, task: StoredTask) -> None:
         now = time.time()
@@ -167,7 +181,7 @@ class _Worker:
             await self._insist(self._write_down)
             # There may be room now, or nothing left.
             self._news.set()
-            await anyio.sleep(RECORD_EVERY)
+            await anyio.sleep(self._store.record_every)
 
     def _enter(self, transitions: list[Transition]) -> None:
         for transition in transitions:
@@ -184,6 +198,22 @@ class _Worker:
             del self._unrecorded[: len(batch)]
             for watch in refused:
                 self._drop(watch)
+
+    async def _vouch(self) -> None:
+        """Tell the store which tasks, though taken over, do not end their worker."""
+        while True:
+            await anyio.sleep(VOUCH_EVERY)
+            polled = [w for w, task in self._ledger.unproven() if self._is_polled(task)]
+            if polled:
+                await self._insist(partial(self._store.survived, self._owner, polled))
+                self._ledger.proved(polled)
+                # Until now the store may have kept others back.
+                self._more = True
+                self._news.set()
+
+    def _is_polled(self, task: TaskRef) -> bool:
+        standing = self._watcher.get(task)
+        return standing is not None and standing.polls > 0
 
     async def _beat(self) -> None:
         while self._store.beat_every is not None:
