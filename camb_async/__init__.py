@@ -29,6 +29,7 @@ from .errors import (
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
+    TaskParkedError,
     TaskPaymentRequiredError,
     TaskTimeoutError,
     UnexpectedRedirectError,
@@ -51,7 +52,7 @@ from .models import (
 from .policies import Limits, RetryPolicy
 from .schedules import FixedInterval, PollSchedule, ShareOfAge
 from .session import CambSession, ShortDescriptionWarning
-from .stores import SqliteStore, StoredTask, TaskStore, store_at, work
+from .stores import PostgresStore, SqliteStore, StoredTask, TaskStore, store_at, work
 from .watcher import TaskWatcher
 
 
@@ -78,6 +79,7 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PollSchedule",
+    "PostgresStore",
     "RateLimitError",
     "RetryPolicy",
     "ServerError",
@@ -92,6 +94,7 @@ __all__ = [
     "TaskError",
     "TaskFailedError",
     "TaskKind",
+    "TaskParkedError",
     "TaskPaymentRequiredError",
     "TaskRef",
     "TaskState",

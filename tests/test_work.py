@@ -337,7 +337,7 @@ def test_a_store_that_fails_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Polling goes on, one line is logged, and nothing is lost or repeated."""
-    monkeypatch.setattr("camb_async.stores._worker._BACKOFF", QUICK)
+    monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
     source = FakeStatusSource({"a": ["PENDING", "QUEUED", "SUCCESS"]})
 
     async def main() -> list[Transition]:

@@ -13,7 +13,12 @@ from typing import Any, cast
 import attrs
 
 from camb_async import errors
-from camb_async.errors import CambError, DeadlineExceededError, TaskError
+from camb_async.errors import (
+    CambError,
+    DeadlineExceededError,
+    TaskError,
+    TaskParkedError,
+)
 from camb_async.models import TaskRef, TaskState, TaskStatus
 
 
@@ -92,7 +97,7 @@ def read_error(
     kind = _class_of(form["class"])
     error = kind.__new__(kind, form["message"])
     vars(error).update(form["fields"], message=form["message"])
-    if isinstance(error, TaskError | DeadlineExceededError):
+    if isinstance(error, TaskError | DeadlineExceededError | TaskParkedError):
         vars(error).update(task=task, state=state)
     if isinstance(error, errors.ValidationError):
         error.issues = tuple(

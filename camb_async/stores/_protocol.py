@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from camb_async.errors import StoreError
 from camb_async.models import TaskRef, Transition
 
 from ._ledger import StoredTask
+
+
+class UnknownOwnerError(StoreError):
+    """A store knows the worker no longer, and refuses what it wanted to write."""
 
 
 class TaskStore(Protocol):

@@ -8,6 +8,7 @@ from typing import Self
 
 from camb_async.models import Transition
 
+from ._insisting import Insisting
 from ._protocol import TaskStore
 
 
@@ -23,6 +24,7 @@ class StoredTransitions:
         self._store = store
         self._until_empty = until_empty
         self._current: Transition | None = None
+        self._insist = Insisting()
 
     def __aiter__(self) -> Self:
         return self
@@ -30,19 +32,20 @@ class StoredTransitions:
     async def __anext__(self) -> Transition:
         self._loop = asyncio.get_running_loop()
         if self._current is not None:
-            await self._store.ack([self._current])
+            current = self._current
+            await self._insist(lambda: self._store.ack([current]))
             self._current = None
         ended = False
         while True:
             news = self._store.transitions_changed()
-            delivered = await self._store.deliver(1)
+            delivered = await self._insist(lambda: self._store.deliver(1))
             if delivered:
                 self._current = delivered[0]
                 return self._current
             if ended:
                 raise StopAsyncIteration
             # What ended the last watch was recorded before: look once more.
-            ended = self._until_empty and not await self._store.watching()
+            ended = self._until_empty and not await self._insist(self._store.watching)
             if not ended:
                 await news.wait()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from uuid import uuid4
 from camb_async.errors import StoreError
 from camb_async.models import TaskRef, Transition
 
+from ._delivery import READ_AHEAD, Delivery
 from ._forms import context_text
 from ._ledger import StoredTask, deadline_at
 from ._reading import StoredTransitions
@@ -26,9 +26,6 @@ from ._worker import to_the_end
 if TYPE_CHECKING:
     from ._database import Database
 
-
-#: Transitions that are read from the file at once.
-_READ_AHEAD = 250
 
 _ReturnT = TypeVar("_ReturnT")
 
@@ -67,10 +64,8 @@ class SqliteStore:
     def _start_over(self) -> None:
         self._tasks_changed = Signal()
         self._transitions_changed = Signal()
-        self._reading = asyncio.Lock()
+        self._delivery = Delivery(self._read_on)
         self._last_read = 0
-        self._ready: deque[Transition] = deque()
-        self._handed_out: set[tuple[str, int] | None] = set()
 
     def __repr__(self) -> str:
         state = "closed" if self._thread is None else "open"
@@ -155,7 +150,7 @@ class SqliteStore:
             self._tasks_changed,
             self._transitions_changed,
         )
-        self._ready = deque(t for t in self._ready if t.task != ref)
+        self._delivery.forget(ref)
         return watched
 
     async def watching(self) -> int:
@@ -223,36 +218,28 @@ class SqliteStore:
 
     async def deliver(self, limit: int) -> list[Transition]:
         """Hand out transitions; see TaskStore."""
-        async with self._reading:
-            if len(self._ready) < limit:
-                last = self._last_read
-                read = await self._do(lambda file: file.events_after(last, _READ_AHEAD))
-                # From here on nothing can be cancelled before it is handed out.
-                self._last_read = read[-1][0] if read else last
-                self._ready.extend(transition for _, transition in read)
-            count = min(limit, len(self._ready))
-            handed_out = [self._ready.popleft() for _ in range(count)]
-            self._handed_out.update(transition.key for transition in handed_out)
-            return handed_out
+        return await self._delivery.take(limit)
 
     async def ack(self, transitions: Sequence[Transition]) -> None:
         """Forget transitions; see TaskStore."""
         keys = [transition.key for transition in transitions if transition.key]
         await self._do(lambda file: file.ack(keys))
-        self._handed_out.difference_update(keys)
+        self._delivery.done(keys)
 
     def requeue(self, transitions: Sequence[Transition]) -> None:
         """Take transitions back; see TaskStore."""
-        for transition in reversed(transitions):
-            # Not what was handed out before the store was closed and opened again.
-            if transition.key in self._handed_out:
-                self._handed_out.remove(transition.key)
-                self._ready.appendleft(transition)
+        self._delivery.requeue(transitions)
         self._transitions_changed.fire()
 
     def transitions_changed(self) -> asyncio.Event:
         """Return an event for news for readers; see TaskStore."""
         return self._transitions_changed.next()
+
+    async def _read_on(self) -> list[Transition]:
+        last = self._last_read
+        read = await self._do(lambda file: file.events_after(last, READ_AHEAD))
+        self._last_read = read[-1][0] if read else last
+        return [transition for _, transition in read]
 
     async def _do(self, job: Callable[[Database], _ReturnT], *news: Signal) -> _ReturnT:
         if self._thread is None:

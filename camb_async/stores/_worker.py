@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
-from random import Random
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -17,10 +16,10 @@ from camb_async._tracking import SESSION_WIDE
 from camb_async._watch import StatusSource
 from camb_async.errors import StoreError, WatcherClosedError
 from camb_async.models import TaskRef, Transition
-from camb_async.policies import RetryPolicy
 from camb_async.schedules import PollSchedule
 from camb_async.watcher import TaskWatcher
 
+from ._insisting import Insisting
 from ._ledger import Ledger, StoredTask
 from ._protocol import TaskStore
 
@@ -33,8 +32,6 @@ BATCH = 250
 VOUCH_EVERY = 0.25
 #: Seconds for each of the last two calls, where the store does not answer.
 LEAVE_WITHIN = 5.0
-
-_BACKOFF = RetryPolicy(backoff_initial=0.2, backoff_max=5.0)
 
 _ReturnT = TypeVar("_ReturnT")
 
@@ -99,8 +96,7 @@ class _Worker:
         self._refusal: Exception | None = None
         self._news = asyncio.Event()
         self._more = True
-        self._failing = False
-        self._random = Random()
+        self._insist = Insisting()
 
     async def run(self) -> None:
         """Work until there is nothing left, or until cancelled, and leave in order."""
@@ -243,26 +239,6 @@ class _Worker:
                     await call()
             except (StoreError, TimeoutError) as error:
                 logger.warning("The store could not be told all by a worker: %s", error)
-
-    async def _insist(self, call: Callable[[], Awaitable[_ReturnT]]) -> _ReturnT:
-        """Call the store until it works, unless it says that it never will."""
-        failures = 0
-        while True:
-            try:
-                result = await call()
-            except StoreError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                if not self._failing:
-                    logger.warning("The store fails, and is tried again: %s", error)
-                self._failing = True
-                await anyio.sleep(_BACKOFF.backoff(failures, self._random.random()))
-            else:
-                if failures:
-                    logger.info("The store works after %d tries", failures)
-                    self._failing = False
-                return result
 
 
 async def to_the_end(job: Coroutine[Any, Any, _ReturnT]) -> _ReturnT:

@@ -1,0 +1,128 @@
+"""Reads what a database has recorded, under a lease: others get it if we die.
+
+What is acknowledged is told to the database a moment later, all of it together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from camb_async.errors import StoreError
+from camb_async.models import Transition
+
+from ._delivery import READ_AHEAD, Delivery
+from ._protocol import UnknownOwnerError
+from ._records import transition
+from ._statements import ACK, BEAT, DELIVER, GIVEN, JOIN, RELEASE
+
+
+if TYPE_CHECKING:
+    from ._server import Server
+
+
+#: Seconds in which acknowledgements gather, and after which a failed one is repeated.
+_GATHER: Final = 0.1
+_REPEAT: Final = 1.0
+
+Key = tuple[str, int]
+
+
+class LeasedReader:
+    """The readers of one store, which the database knows by one name."""
+
+    def __init__(self, server: Server, name: str, lease: float) -> None:
+        self.delivery: Final = Delivery(self._read_on)
+        self._server = server
+        self._name = name
+        self._lease = lease
+        self._owner: str | None = None
+        self._answer_lost = False
+        self._acknowledged: dict[Key, None] = {}
+        self._to_tell = asyncio.Event()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was read, and a lease is held."""
+        return self._owner is not None
+
+    def ack(self, keys: Iterable[Key]) -> None:
+        """Have the database forget transitions."""
+        self._acknowledged.update(dict.fromkeys(keys))
+        self._to_tell.set()
+
+    async def tell(self) -> None:
+        """Tell the database of what was acknowledged, until cancelled."""
+        while True:
+            await self._to_tell.wait()
+            await asyncio.sleep(_GATHER)
+            self._to_tell.clear()
+            try:
+                await self._flush()
+            except StoreError:
+                self._to_tell.set()
+                await asyncio.sleep(_REPEAT)
+
+    async def beat(self) -> None:
+        """Give a sign of life.
+
+        Raises:
+            StoreError: the database cannot be told.
+        """
+        if self._owner is not None:
+            [row] = await self._server.fetch(BEAT, self._owner, self._lease)
+            if not row["alive"]:
+                self._is_lost()
+
+    async def leave(self) -> None:
+        """Give back what was not acknowledged.
+
+        Raises:
+            StoreError: the database cannot be told, and the lease has to end.
+        """
+        await self.delivery.end()
+        await self._flush()
+        if self._owner is not None:
+            await self._server.fetch(RELEASE, self._owner)
+
+    async def _flush(self) -> None:
+        while keys := list(self._acknowledged):
+            watches, numbers = zip(*keys, strict=True)
+            await self._server.fetch(ACK, watches, numbers)
+            self.delivery.done(keys)
+            for key in keys:
+                del self._acknowledged[key]
+
+    async def _read_on(self) -> list[Transition]:
+        owner = self._owner or await self._join()
+        if self._answer_lost:
+            rows = await self._server.fetch(GIVEN, owner)
+            self._answer_lost = False
+            given = [transition(row) for row in rows]
+            if new := [each for each in given if not self._has(each.key)]:
+                return new
+        self._answer_lost = True
+        try:
+            rows = await self._server.fetch(DELIVER, owner, READ_AHEAD)
+        except UnknownOwnerError:
+            self._is_lost()
+            return await self._read_on()
+        self._answer_lost = False
+        return [transition(row) for row in rows]
+
+    def _has(self, key: Key | None) -> bool:
+        return key in self.delivery or key in self._acknowledged
+
+    async def _join(self) -> str:
+        owner = uuid4().hex
+        await self._server.fetch(JOIN, owner, self._name, self._lease)
+        self._owner = owner
+        return owner
+
+    def _is_lost(self) -> None:
+        """Begin anew: what was read has gone to others."""
+        self._owner = None
+        self._answer_lost = False
+        self.delivery.forget_all()

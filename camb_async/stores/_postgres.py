@@ -1,0 +1,426 @@
+"""The store for a fleet: a PostgreSQL server that any number of processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import uuid4
+
+import attrs
+
+from camb_async.errors import StoreError
+from camb_async.models import TaskRef, Transition
+
+from ._forms import context_text
+from ._leased_reader import LeasedReader
+from ._ledger import StoredTask, deadline_at
+from ._protocol import UnknownOwnerError
+from ._reading import StoredTransitions
+from ._records import columns, stored_task
+from ._signal import Signal
+from ._statements import (
+    ADD,
+    BEAT,
+    CLAIM,
+    CLAIMED,
+    DISCARD,
+    DROPPED,
+    JOIN,
+    REAP,
+    RECORD,
+    RELEASE,
+    SURVIVED,
+    WATCHING,
+)
+from ._worker import to_the_end
+
+
+if TYPE_CHECKING:
+    from ._server import Server
+
+
+logger = logging.getLogger("camb_async")
+
+#: Tasks of one statement.
+_ADD_BATCH: Final = 5000
+#: Every so many claims of a worker, a suspect goes first, if there is one.
+_SUSPECT_EVERY: Final = 4
+#: Seconds between two looks for dead workers, and for news that nobody told of.
+_TICK: Final = 1.0
+#: Seconds in which notifications gather.
+_GATHER: Final = 0.1
+#: Seconds for the last statements, where the server does not answer.
+_LEAVE_WITHIN: Final = 5.0
+
+_PARKED: Final = (
+    "Task %s has ended %s workers, or was there when they ended, and is given to no "
+    "other. Find out why, and add it again."
+)
+
+
+class PostgresStore:
+    """Watched tasks and their transitions in PostgreSQL. Use it as ``async with``.
+
+    Any number of processes share the tasks: each is watched by one worker at a time.
+    A worker has a lease that it renews; when it dies or hangs, the lease ends and
+    others take up its tasks. The tables are made on entering, if they are not there.
+
+    While the server is away, workers poll on and readers wait; calls of ``add`` and
+    ``discard`` raise a StoreError that is ``retryable``.
+
+    It needs asyncpg: ``pip install "camb-async[postgres]"``. Its DSN may name several
+    hosts, with ``target_session_attrs=read-write`` for the one that can be written;
+    behind a PgBouncer that pools transactions, say ``pgbouncer=true`` in it.
+
+    Args:
+        dsn: ``postgresql://user:password@host:5432/database``. It is never shown.
+        lease: seconds after which a worker or reader that has given no sign of life
+            loses what it holds; a third of it lies between two signs.
+
+    Raises:
+        StoreError: on entering: asyncpg is not installed, the server cannot be
+            reached or used, or its tables are of a newer version.
+        ValueError: the lease is not above zero.
+    """
+
+    claim_every: float = 0.1
+    record_every: float = 0.2
+
+    def __init__(self, dsn: str, *, lease: float = 30.0) -> None:
+        if not lease > 0:
+            message = f"lease must be seconds above 0, not {lease!r}"
+            raise ValueError(message)
+        self._dsn: Final = dsn
+        self._lease: Final = lease
+        #: By which people tell the processes apart, in the tables.
+        self._name: Final = f"{socket.gethostname()} {os.getpid()}"
+        self._server: Server | None = None
+        self._entered = False
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._tasks_changed = Signal()
+        self._transitions_changed = Signal()
+        self._reader: LeasedReader | None = None
+        self._owners: dict[str, _Owner] = {}
+        self._gathering: set[str] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore {'closed' if self._server is None else 'open'}>"
+
+    @property
+    def beat_every(self) -> float:
+        """Seconds between the signs of life of a worker."""
+        return self._lease / 3
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            message = "The store is open already: make a second one, or share it."
+            raise StoreError(message)
+        server = _opened(self._dsn)
+        self._entered = True
+        self._start_over()
+        try:
+            await server.make_tables()
+        except BaseException:
+            self._entered = False
+            await to_the_end(server.close())
+            raise
+        self._server = server
+        keepers = (
+            self._keep(),
+            server.listen(("camb_task", "camb_dropped", "camb_event"), self._hear),
+        )
+        self._keepers = [asyncio.ensure_future(keeper) for keeper in keepers]
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await to_the_end(self._leave())
+
+    async def add(
+        self,
+        tasks: Iterable[TaskRef | str] | TaskRef | str,
+        *,
+        context: Any = None,
+        deadline: float | None = 3600.0,
+    ) -> int:
+        """Have tasks watched. Of those that are watched already nothing changes.
+
+        Args:
+            tasks: TaskRefs, or ids of text-to-voice tasks; or just one of them.
+            context: handed back on each of their transitions; it must be JSON.
+            deadline: seconds from now after which their watch ends, whether anybody
+                watches or not; None for no limit.
+
+        Returns:
+            How many are watched that were not. A task that has ended may be added
+            again, and is another watch then.
+
+        Raises:
+            InvalidTaskIdError: one is not a task id; none is added.
+            ValueError: the context is not JSON, or the deadline is negative or not a
+                number; likewise.
+            StoreError: the store is not open, or could not be written; some may have
+                been added, and adding all again is safe.
+        """
+        given = [tasks] if isinstance(tasks, str | TaskRef) else tasks
+        refs = [TaskRef.of(task) for task in given]
+        text = context_text(context)
+        seconds = deadline_at(deadline, 0.0)
+        added = 0
+        for start in range(0, len(refs), _ADD_BATCH):
+            batch = refs[start : start + _ADD_BATCH]
+            [row] = await self._fetch(
+                ADD,
+                [uuid4().hex for _ in batch],
+                [ref.kind.value for ref in batch],
+                [ref.task_id for ref in batch],
+                [ref.created_at for ref in batch],
+                text,
+                seconds,
+            )
+            added += row["added"]
+        self._tasks_changed.fire()
+        return added
+
+    async def discard(self, task: TaskRef | str) -> bool:
+        """Stop watching a task and drop what is undelivered of it.
+
+        The remote task is left alone.
+
+        Returns:
+            Whether it was watched.
+
+        Raises:
+            InvalidTaskIdError: it is not a task id.
+            StoreError: the store is not open, or could not be written.
+        """
+        ref = TaskRef.of(task)
+        [row] = await self._fetch(DISCARD, ref.kind.value, ref.task_id)
+        if self._reader is not None:
+            self._reader.delivery.forget(ref)
+        self._tell("camb_dropped")
+        self._transitions_changed.fire()
+        return bool(row["gone"])
+
+    async def watching(self) -> int:
+        """Return how many tasks are watched: added, and not ended.
+
+        Raises:
+            StoreError: the store is not open, or could not be read.
+        """
+        [row] = await self._fetch(WATCHING)
+        return int(row["watching"])
+
+    def transitions(self, *, until_empty: bool = False) -> AsyncIterator[Transition]:
+        """Return an iterator over the transitions, for one loop at a time.
+
+        Each is delivered at least once, in order per task as far as one reader goes.
+        It is acknowledged when the loop comes back for the next one, which the server
+        is told within a tenth of a second; then it is forgotten. What was not
+        acknowledged is delivered again: to another loop once this iterator is
+        dropped, or to another process once this one has left, or its lease has ended.
+
+        A loop may be left with ``break`` and taken up again with the same iterator.
+
+        Args:
+            until_empty: whether to end once no task is watched and there is nothing
+                left to hand out; otherwise it waits for more.
+        """
+        return StoredTransitions(self, until_empty=until_empty)
+
+    # For workers.
+
+    async def join(self, owner: str) -> None:
+        """Make a worker known; see TaskStore."""
+        await self._fetch(JOIN, owner, self._name, self._lease)
+        self._owners[owner] = _Owner()
+
+    async def claim(self, owner: str, limit: int) -> list[StoredTask]:
+        """Give a worker tasks that nobody holds; see TaskStore."""
+        known = self._owners.get(owner)
+        if known is None:
+            return []
+        rows: Sequence[Any] = ()
+        if known.claim is not None:
+            # Its answer was lost; what it was for may be ours all the same.
+            rows = await self._fetch(CLAIMED, owner, known.claim)
+        if not rows:
+            known.claim = uuid4().hex
+            known.claims += 1
+            suspect_first = not known.claims % _SUSPECT_EVERY
+            with contextlib.suppress(UnknownOwnerError):
+                # A dead worker gets nothing; its next sign of life tells it why.
+                rows = await self._fetch(
+                    CLAIM, owner, limit, known.claim, suspect_first
+                )
+        known.claim = None
+        now = time.time()
+        return [stored_task(row, now) for row in rows]
+
+    async def dropped(self, owner: str) -> list[str]:
+        """Return what a worker holds and was discarded; see TaskStore."""
+        known = self._owners.get(owner)
+        if known is None:
+            return []
+        if known.is_to_look:
+            known.is_to_look = False
+            rows = await self._fetch(DROPPED, owner)
+            known.dropped += [row["watch"].hex for row in rows]
+        dropped, known.dropped = known.dropped, []
+        return dropped
+
+    async def record(self, owner: str, transitions: Sequence[Transition]) -> list[str]:
+        """Write transitions down; see TaskStore."""
+        if not transitions:
+            return []
+        rows = await self._fetch(RECORD, owner, *columns(transitions, time.time()))
+        held = {row["watch"].hex for row in rows}
+        self._hear("camb_event")
+        watches = dict.fromkeys(each.key[0] for each in transitions if each.key)
+        return [watch for watch in watches if watch not in held]
+
+    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+        """Note that tasks do not end their worker; see TaskStore."""
+        await self._fetch(SURVIVED, owner, watches)
+
+    async def beat(self, owner: str) -> bool:
+        """Give a sign of life; see TaskStore."""
+        [row] = await self._fetch(BEAT, owner, self._lease)
+        known = self._owners.get(owner)
+        if known is not None and row["dropped"]:
+            known.dropped += [watch.hex for watch in row["dropped"]]
+            self._tasks_changed.fire()
+        if not row["alive"]:
+            self._owners.pop(owner, None)
+        return bool(row["alive"])
+
+    async def release(self, owner: str) -> None:
+        """Give back what a worker holds; see TaskStore."""
+        await self._fetch(RELEASE, owner)
+        self._owners.pop(owner, None)
+        self._tasks_changed.fire()
+
+    def tasks_changed(self) -> asyncio.Event:
+        """Return an event for news for workers; see TaskStore."""
+        return self._tasks_changed.next()
+
+    # For readers.
+
+    async def deliver(self, limit: int) -> list[Transition]:
+        """Hand out transitions; see TaskStore."""
+        return await self._open_reader.delivery.take(limit)
+
+    async def ack(self, transitions: Sequence[Transition]) -> None:
+        """Forget transitions; see TaskStore."""
+        self._open_reader.ack(each.key for each in transitions if each.key)
+
+    def requeue(self, transitions: Sequence[Transition]) -> None:
+        """Take transitions back; see TaskStore."""
+        if self._reader is not None:
+            self._reader.delivery.requeue(transitions)
+        self._transitions_changed.fire()
+
+    def transitions_changed(self) -> asyncio.Event:
+        """Return an event for news for readers; see TaskStore."""
+        return self._transitions_changed.next()
+
+    @property
+    def _open_server(self) -> Server:
+        if self._server is None:
+            message = "The store is not open: async with PostgresStore(...)."
+            raise StoreError(message)
+        return self._server
+
+    @property
+    def _open_reader(self) -> LeasedReader:
+        if self._reader is None:
+            self._reader = LeasedReader(self._open_server, self._name, self._lease)
+            self._keepers.append(asyncio.ensure_future(self._reader.tell()))
+        return self._reader
+
+    async def _fetch(self, statement: str, *arguments: object) -> Sequence[Any]:
+        return await self._open_server.fetch(statement, *arguments)
+
+    def _hear(self, channel: str) -> None:
+        """Tell of news when they have gathered."""
+        if channel not in self._gathering:
+            self._gathering.add(channel)
+            asyncio.get_running_loop().call_later(_GATHER, self._tell, channel)
+
+    def _tell(self, channel: str) -> None:
+        self._gathering.discard(channel)
+        if channel == "camb_event":
+            self._transitions_changed.fire()
+            return
+        if channel == "camb_dropped":
+            for owner in self._owners.values():
+                owner.is_to_look = True
+        self._tasks_changed.fire()
+
+    async def _keep(self) -> None:
+        """Look for dead workers and for news, and show that our reader lives."""
+        beaten = 0.0
+        while True:
+            await asyncio.sleep(_TICK * random.uniform(0.7, 1.3))
+            with contextlib.suppress(StoreError):
+                if self._owners or self._reader is not None:
+                    await self._fetch(REAP, _PARKED)
+                beaten += _TICK
+                if self._reader is not None and beaten >= self.beat_every:
+                    beaten = 0.0
+                    await self._reader.beat()
+            self._tasks_changed.fire()
+            self._transitions_changed.fire()
+
+    async def _leave(self) -> None:
+        server, self._server = self._open_server, None
+        # Whoever waits for news is told that there will be none.
+        self._tasks_changed.fire()
+        self._transitions_changed.fire()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.wait(self._keepers)
+        try:
+            async with asyncio.timeout(_LEAVE_WITHIN):
+                if self._reader is not None:
+                    await self._reader.leave()
+        except (StoreError, TimeoutError) as error:
+            logger.warning("The store could not be told all by a reader: %s", error)
+        finally:
+            await server.close()
+            self._entered = False
+
+
+@attrs.define(eq=False)
+class _Owner:
+    """What the store keeps of a worker of this process."""
+
+    claim: str | None = None
+    claims: int = 0
+    is_to_look: bool = True
+    dropped: list[str] = attrs.field(factory=list)
+
+
+def _opened(dsn: str) -> Server:
+    try:
+        # Here, so that who needs no server needs no asyncpg.
+        from ._server import Server  # noqa: PLC0415
+    except ImportError as error:
+        message = 'PostgresStore needs asyncpg: pip install "camb-async[postgres]"'
+        raise StoreError(message) from error
+    return Server(dsn)
