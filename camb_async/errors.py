@@ -19,7 +19,8 @@
     ├── DeadlineExceededError
     ├── DownloadError
     │   └── LinkExpiredError
-    └── StoreError
+    ├── StoreError
+    └── TaskParkedError
 
 The message says what happened and what to do next; the data is on attributes.
 Every error can be pickled and copied, and none ever holds the API key.
