@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from itertools import accumulate
 from math import exp, inf, log, sqrt
 
@@ -25,7 +25,8 @@ import attrs
 from ._durations import Durations, Observation
 
 
-#: Cells of the grid, from an eighth of the earliest age to beyond the latest.
+#: Cells of the grid, from an eighth of the age at which the first was seen to be over
+#: to beyond the latest.
 CELLS = 192
 ROUNDS = 12
 _AT_ONCE = 100
@@ -123,7 +124,7 @@ def estimate(
 def _on_a_grid(
     observations: Sequence[Observation], hint: float
 ) -> Generator[None, None, _Cells]:
-    edges = _edges(age for seen in observations for age in seen[:2])
+    edges = _edges(observations)
     last = len(edges)
     yield
 
@@ -151,9 +152,11 @@ def _came_too_late(seen: Observation) -> bool:
     return not seen.lower and seen.upper < 2.0 * seen.entry
 
 
-def _edges(ages: Iterable[float]) -> list[float]:
-    known = [age for age in ages if 0.0 < age < inf]
-    first = max(min(known) * _FIRST, _SHORTEST)
+def _edges(observations: Sequence[Observation]) -> list[float]:
+    known = [age for seen in observations for age in seen[:2] if 0.0 < age < inf]
+    # Before anything was over, polls tell nothing that a cell would be needed for.
+    ends = [upper for _, upper, _ in observations if upper < inf]
+    first = max(min(ends or known) * _FIRST, _SHORTEST)
     last = max(*known, first) * _LAST
     factor = (last / first) ** (1.0 / CELLS)
     grid = [first * factor**step for step in range(CELLS + 1)]
