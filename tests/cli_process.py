@@ -49,8 +49,6 @@ def environment(simulator: Simulator | None = None, **extra: str) -> dict[str, s
     """Return the environment of a process that is to talk to this simulator."""
     ours = ("CAMB_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES")
     kept = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-    # In Python's development mode asyncio writes of slow steps to the terminal.
-    kept.pop("PYTHONDEVMODE", None)
     kept |= {"PYTHONPATH": str(_ROOT), "TERM": "xterm-256color"}
     if simulator is not None:
         kept |= {"CAMB_BASE_URL": simulator.base_url, "CAMB_API_KEY": simulator.api_key}

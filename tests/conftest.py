@@ -64,6 +64,14 @@ def state_is_kept_elsewhere(
 
 
 @pytest.fixture(scope="session", autouse=True)
+def programs_run_as_their_users_run_them() -> Iterator[None]:
+    """Have no program under test write what Python's development mode says of it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("PYTHONDEVMODE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def nothing_blocks_the_event_loop() -> Iterator[None]:
     """Have a call that blocks fail where our code makes it in an event loop."""
     with blockbuster_ctx("camb_async") as blockbuster:

@@ -27,10 +27,9 @@ import asyncpg
 _DEBIAN = Path("/usr/lib/postgresql")
 #: As root a server refuses to run.
 _USERS = ("postgres", "nobody")
+#: What a machine that may crash must not have; a server that is killed needs none.
+_HASTY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 _SETTINGS = (
-    "fsync=off",
-    "full_page_writes=off",
-    "synchronous_commit=off",
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "max_connections=60",
@@ -51,15 +50,17 @@ def programs() -> Path | None:
 class PostgresServer:
     """A server that can be killed, frozen and started again on the same port.
 
-    Its data are safe from a kill of the server, though not of the machine.
+    Its data are safe from a kill of the server, though not of the machine, unless
+    it is ``durable``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         found = programs()
         assert found is not None
         self._home = Path(tempfile.mkdtemp(prefix="camb-postgres-"))
         self._home.chmod(0o755)
         self._programs = found
+        self._settings = _SETTINGS if durable else (*_SETTINGS, *_HASTY)
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             self._give_up_root()
@@ -113,7 +114,7 @@ class PostgresServer:
         raise AssertionError((self._home / "log").read_text()[-2000:])
 
     def _started(self) -> subprocess.Popen[bytes]:
-        settings = [each for setting in _SETTINGS for each in ("-c", setting)]
+        settings = [each for setting in self._settings for each in ("-c", setting)]
         place = ("-D", str(self._home / "data"), "-p", str(self.port))
         with (self._home / "log").open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - the server's own program
@@ -168,9 +169,9 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def server() -> Generator[PostgresServer]:
+def server(*, durable: bool = False) -> Generator[PostgresServer]:
     """Run a server."""
-    running = PostgresServer()
+    running = PostgresServer(durable=durable)
     try:
         running.start()
         yield running

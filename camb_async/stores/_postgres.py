@@ -91,7 +91,7 @@ class PostgresStore:
         ValueError: the lease is not above zero.
     """
 
-    claim_every: float = 0.1
+    claim_every: float = 0.05
     record_every: float = 0.2
 
     def __init__(self, dsn: str, *, lease: float = 30.0) -> None:
