@@ -33,6 +33,7 @@ _SETTINGS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "max_connections=60",
+    "shared_preload_libraries=pg_stat_statements",
 )
 
 
@@ -147,6 +148,12 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
+    def cpu(self) -> float:
+        """Return the seconds of CPU that it has used since it was started last."""
+        assert self._process is not None
+        processes = (self._process.pid, *_children(self._process.pid))
+        return sum(map(_cpu, processes)) / os.sysconf("SC_CLK_TCK")
+
     def freeze(self) -> None:
         """Have it answer nobody, until it is thawed; connections stay."""
         assert self._process is not None
@@ -188,6 +195,12 @@ def _user(name: str) -> pwd.struct_passwd | None:
 def _children(process: int) -> list[int]:
     text = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(child) for child in text.split()]
+
+
+def _cpu(process: int) -> int:
+    # Its own time and that of its children that have ended, in user mode and not.
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, after_name[11:15]))
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -53,10 +54,12 @@ logger = logging.getLogger("camb_async")
 _ADD_BATCH: Final = 5000
 #: Every so many claims of a worker, a suspect goes first, if there is one.
 _SUSPECT_EVERY: Final = 4
-#: Seconds between two looks for dead workers, and for news that nobody told of.
-_TICK: Final = 1.0
-#: Seconds in which notifications gather.
-_GATHER: Final = 0.1
+#: Seconds between two looks for dead workers, about.
+_REAP_EVERY: Final = 1.0
+#: As often as that, look for news that nobody told of.
+_LOOK_EVERY: Final = 2
+#: Seconds between two times at which the same kind of news is told, at least.
+_TELL_EVERY: Final = 0.25
 #: Seconds for the last statements, where the server does not answer.
 _LEAVE_WITHIN: Final = 5.0
 
@@ -92,7 +95,7 @@ class PostgresStore:
     """
 
     claim_every: float = 0.05
-    record_every: float = 0.2
+    record_every: float = 0.25
 
     def __init__(self, dsn: str, *, lease: float = 30.0) -> None:
         if not lease > 0:
@@ -111,7 +114,7 @@ class PostgresStore:
         self._transitions_changed = Signal()
         self._reader: LeasedReader | None = None
         self._owners: dict[str, _Owner] = {}
-        self._gathering: set[str] = set()
+        self._may_tell: dict[str, float] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -357,13 +360,16 @@ class PostgresStore:
         return await self._open_server.fetch(statement, *arguments)
 
     def _hear(self, channel: str) -> None:
-        """Tell of news when they have gathered."""
-        if channel not in self._gathering:
-            self._gathering.add(channel)
-            asyncio.get_running_loop().call_later(_GATHER, self._tell, channel)
+        """Tell of news at once, but not without a pause."""
+        loop = asyncio.get_running_loop()
+        earliest = self._may_tell.get(channel, 0.0)
+        # Later than now only while something is to be told already.
+        if earliest <= loop.time() + _TELL_EVERY:
+            at = max(earliest, loop.time())
+            self._may_tell[channel] = at + _TELL_EVERY
+            loop.call_at(at, self._tell, channel)
 
     def _tell(self, channel: str) -> None:
-        self._gathering.discard(channel)
         if channel == "camb_event":
             self._transitions_changed.fire()
             return
@@ -375,17 +381,18 @@ class PostgresStore:
     async def _keep(self) -> None:
         """Look for dead workers and for news, and show that our reader lives."""
         beaten = 0.0
-        while True:
-            await asyncio.sleep(_TICK * random.uniform(0.7, 1.3))
+        for number in itertools.count(1):
+            await asyncio.sleep(_REAP_EVERY * random.uniform(0.7, 1.3))
             with contextlib.suppress(StoreError):
                 if self._owners or self._reader is not None:
                     await self._fetch(REAP, _PARKED)
-                beaten += _TICK
+                beaten += _REAP_EVERY
                 if self._reader is not None and beaten >= self.beat_every:
                     beaten = 0.0
                     await self._reader.beat()
-            self._tasks_changed.fire()
-            self._transitions_changed.fire()
+            if not number % _LOOK_EVERY:
+                self._tasks_changed.fire()
+                self._transitions_changed.fire()
 
     async def _leave(self) -> None:
         server, self._server = self._open_server, None
