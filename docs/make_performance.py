@@ -226,6 +226,52 @@ def budget(data: Data) -> str:
     return table(("Tasks", "Wanted over allowed", *orders, "In turn over ranked"), rows)
 
 
+def stores(data: Data) -> str:
+    """Return what a store takes for a task and a transition."""
+    parts = ("add", "claim", "record", "read")
+    return table(
+        ("Store", *(f"{part.capitalize()}, µs" for part in parts)),
+        [
+            (f"`{row['store']}`", *(rounds(row[part]) for part in parts))
+            for row in data["stores"]
+        ],
+    )
+
+
+def fleet(data: Data) -> str:
+    """Return what became of the tasks of a fleet, undisturbed and in trouble."""
+    cells = [_fleet_cells(row) for row in data["fleet"]]
+    names = ["", *(row["story"].capitalize() for row in data["fleet"])]
+    lines = zip(*(column.values() for column in cells), strict=True)
+    return table(
+        names, [(head, *line) for head, line in zip(cells[0], lines, strict=True)]
+    )
+
+
+def _fleet_cells(row: Mapping[str, Any]) -> Mapping[str, str]:
+    def seconds(values: Sequence[float]) -> str:
+        return " / ".join(map(number, values[:2])) or " "
+
+    def known(value: float | None) -> str:
+        return " " if value is None else number(value)
+
+    return {
+        "Tasks": f"{row['tasks']:,}",
+        "Ends that were delivered": f"{row['finals']:,}",
+        "Changes told under two keys": str(row["twice"]),
+        "Changes delivered again, under the same key": str(row["again"]),
+        "Tasks left over": str(row["left"]),
+        "From a task's end to its delivery, s": seconds(row["late"]),
+        "From the kill to the next worker, s": seconds(row["killed"]),
+        "From the freeze to the next worker, s": seconds(row["frozen"]),
+        "Statements a task": known(row["statements"]),
+        "CPU of the workers, ms a task": number(row["workers"] / row["tasks"] * 1e3),
+        "CPU of the server, ms a task": known(
+            row["server"] and row["server"] / row["tasks"] * 1e3
+        ),
+    }
+
+
 def claims(data: Data) -> str:
     """Return what the README says of it."""
     lines = (_claim_of_polls(data), _claim_of_sizes(data), _claim_of_learning(data))
@@ -271,7 +317,10 @@ _Points = Sequence[tuple[float, float]]
 
 TABLES: Mapping[str, Callable[[Data], str]] = {
     f"performance-{make.__name__}": make
-    for make in (run, clients, watching, sizes, learning, batches, budget, claims)
+    for make in (
+        *(run, clients, watching, sizes, learning, batches, budget),
+        *(stores, fleet, claims),
+    )
 }
 
 

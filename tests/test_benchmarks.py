@@ -23,6 +23,8 @@ SMALLEST = attrs.evolve(
     sizes=(10, 20),
     interval=0.2,
     budget_tasks=20,
+    stored=200,
+    hurry=8.0,
 )
 
 

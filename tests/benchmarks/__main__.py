@@ -1,6 +1,6 @@
 """Run all benchmarks, and write what they find into the docs.
 
-``python -m tests.benchmarks`` takes about eight minutes on a machine that does
+``python -m tests.benchmarks`` takes about ten minutes on a machine that does
 nothing else, with ``--quick`` two at the most, and then little is exact. The data go to
 ``docs/assets/performance.json``; ``docs/make_performance.py`` makes the page of it.
 """
@@ -23,13 +23,13 @@ import attrs
 
 import camb_async
 
-from . import budget, lateness, poll_cost, watch_cost, watcher_cost
+from . import budget, fleet, lateness, poll_cost, store_cost, watch_cost, watcher_cost
 from .distributions import Distribution
 
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "docs" / "assets" / "performance.json"
-_VERSIONS = ("aiohttp", "httpx", "camb-sdk")
+_VERSIONS = ("aiohttp", "httpx", "camb-sdk", "asyncpg")
 
 
 @attrs.frozen
@@ -45,6 +45,8 @@ class Size:
     stages: Sequence[int] = (0, 5, 20, 50, 100, 200, 500)
     budget_seeds: int = 3
     budget_tasks: int = 1000
+    stored: int = 20_000
+    hurry: float = 1.0
 
 
 FULL = Size()
@@ -57,6 +59,8 @@ QUICK = Size(
     stages=lateness.STAGES,
     budget_seeds=1,
     budget_tasks=200,
+    stored=2_000,
+    hurry=4.0,
 )
 
 #: What is measured, in order: what depends on how busy the machine is comes first.
@@ -66,6 +70,8 @@ PARTS: Mapping[str, Callable[[Size], Sequence[Any]]] = {
     ),
     "watching": lambda size: watcher_cost.rows(size.rounds, 8.0 * size.seconds),
     "sizes": lambda size: watch_cost.rows(size.sizes, size.interval),
+    "stores": lambda size: store_cost.rows(size.rounds, size.stored),
+    "fleet": lambda size: fleet.rows(size.stored, size.hurry),
     "curves": lambda size: lateness.curves(repeats=size.repeats),
     "learning": lambda size: lateness.rows(size.stages, size.repeats),
     "batches": lambda size: lateness.batches(

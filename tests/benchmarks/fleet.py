@@ -36,9 +36,11 @@ from tests.postgres import PostgresServer, server
 
 
 WORKERS = 3
-QUANTILES = (0.5, 0.95, 0.99)
+#: Seconds of the whole story; a hurry divides them all.
 INTERVAL, LEASE = 5.0, 8.0
 FIRST_END, LAST_END = 5.0, 40.0
+KILL, FREEZE, THAW, KILL_SERVER, START_SERVER = 10.0, 13.0, 26.0, 30.0, 32.0
+QUANTILES = (0.5, 0.95, 0.99)
 PENDING = TaskState(TaskStatus.PENDING, "PENDING")
 SUCCESS = TaskState(TaskStatus.SUCCESS, "SUCCESS", run_id=1)
 
@@ -72,58 +74,66 @@ class Row:
     server: float | None
 
 
-def end_of(task_id: str, start: float) -> float:
-    """Return when a task ends, the same in every process."""
-    share = int(task_id.rpartition("-")[2]) * 7919 % 10_007 / 10_007
-    return start + FIRST_END + share * (LAST_END - FIRST_END)
+@attrs.frozen
+class Times:
+    """When it began, and how much quicker than usual all of it goes."""
+
+    start: float
+    hurry: float
+
+    def end_of(self, task_id: str) -> float:
+        """Return when a task ends, the same in every process."""
+        share = int(task_id.rpartition("-")[2]) * 7919 % 10_007 / 10_007
+        after = FIRST_END + share * (LAST_END - FIRST_END)
+        return self.start + after / self.hurry
+
+    async def until(self, moment: float) -> None:
+        """Wait for a moment of the story."""
+        await asyncio.sleep(self.start + moment / self.hurry - time.time())
 
 
 class Source:
     """Answers by the clock, without waiting."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, times: Times) -> None:
         self.limits = Limits(max_rate=None)
-        self._start = start
+        self._times = times
 
     async def poll(self, task: TaskRef, /) -> TaskState:
         """Return the state of a task."""
-        return PENDING if time.time() < end_of(task.task_id, self._start) else SUCCESS
+        is_over = time.time() >= self._times.end_of(task.task_id)
+        return SUCCESS if is_over else PENDING
 
 
-async def worker(dsn: str, start: float, capacity: int) -> None:
+async def worker(dsn: str, times: Times, capacity: int) -> None:
     """Work until there is nothing left, and tell what it took."""
-    async with PostgresStore(dsn, lease=LEASE) as store:
+    async with PostgresStore(dsn, lease=LEASE / times.hurry) as store:
         await work(
-            Source(start),
+            Source(times),
             store,
             capacity=capacity,
-            schedule=FixedInterval(INTERVAL),
+            schedule=FixedInterval(INTERVAL / times.hurry),
             until_empty=True,
         )
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, flush=True)  # noqa: T201
 
 
-def started(dsn: str, start: float, capacity: int) -> subprocess.Popen[str]:
+def started(dsn: str, times: Times, capacity: int) -> subprocess.Popen[str]:
     """Return a worker's process."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.benchmarks.fleet",
-        dsn,
-        str(start),
-        str(capacity),
-    ]
+    arguments = (dsn, *map(str, (times.start, times.hurry, capacity)))
     return subprocess.Popen(  # noqa: S603 - this module
-        command, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.benchmarks.fleet", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
 class Watched:
     """What the reader was delivered, and how late it was."""
 
-    def __init__(self, start: float) -> None:
-        self._start = start
+    def __init__(self, times: Times) -> None:
+        self._times = times
         self.keys = Counter[tuple[str, int]]()
         self.seen = Counter[tuple[str, str]]()
         self.finals = Counter[str]()
@@ -138,7 +148,7 @@ class Watched:
         self.seen[transition.task_id, transition.status or ""] += 1
         if transition.is_final:
             self.finals[transition.task_id] += 1
-            self.late.append(time.time() - end_of(transition.task_id, self._start))
+            self.late.append(time.time() - self._times.end_of(transition.task_id))
 
     @property
     def twice(self) -> int:
@@ -183,24 +193,27 @@ async def takeover(dsn: str, process: int) -> list[float]:
 
 
 async def trouble(
-    postgres: PostgresServer, dsn: str, workers: Sequence[subprocess.Popen[str]]
+    postgres: PostgresServer,
+    dsn: str,
+    times: Times,
+    workers: Sequence[subprocess.Popen[str]],
 ) -> tuple[list[float], list[float]]:
     """Kill, freeze, thaw, and take the server away; return how long takeovers took."""
     killed, frozen = workers[0], workers[1]
-    await asyncio.sleep(10)
+    await times.until(KILL)
     killed.kill()
     after_kill = asyncio.ensure_future(takeover(dsn, killed.pid))
-    await asyncio.sleep(3)
+    await times.until(FREEZE)
     frozen.send_signal(signal.SIGSTOP)
     after_freeze = asyncio.ensure_future(takeover(dsn, frozen.pid))
-    await asyncio.sleep(13)
+    await times.until(THAW)
     frozen.send_signal(signal.SIGCONT)
-    times = await after_kill, await after_freeze
-    await asyncio.sleep(4)
+    taken_over = await after_kill, await after_freeze
+    await times.until(KILL_SERVER)
     await asyncio.to_thread(postgres.kill)
-    await asyncio.sleep(2)
+    await times.until(START_SERVER)
     await asyncio.to_thread(postgres.start)
-    return times
+    return taken_over
 
 
 async def statements(dsn: str) -> int:
@@ -216,20 +229,22 @@ async def statements(dsn: str) -> int:
         )
 
 
-async def run(postgres: PostgresServer, dsn: str, count: int, *, troubled: bool) -> Row:
+async def run(
+    postgres: PostgresServer, count: int, hurry: float, *, troubled: bool
+) -> Row:
     """Return what became of the tasks of one run."""
+    dsn = await asyncio.to_thread(postgres.new_database)
     cpu, made = postgres.cpu(), await statements(dsn)
-    async with PostgresStore(dsn, lease=LEASE) as store:
-        start = time.time()
-        watched = Watched(start)
+    async with PostgresStore(dsn, lease=LEASE / hurry) as store:
+        times = Times(time.time(), hurry)
+        watched = Watched(times)
         await store.add([f"task-{number}" for number in range(count)])
-        workers = [started(dsn, start, count) for _ in range(WORKERS)]
-        times = asyncio.ensure_future(
-            trouble(postgres, dsn, workers) if troubled else asyncio.sleep(0, ((), ()))
-        )
+        workers = [started(dsn, times, count) for _ in range(WORKERS)]
+        disturbed = trouble(postgres, dsn, times, workers) if troubled else _peace()
+        taken_over = asyncio.ensure_future(disturbed)
         async for transition in store.transitions(until_empty=True):
             watched.take(transition)
-        killed, frozen = await times
+        killed, frozen = await taken_over
         left = await store.watching()
         outs = [await asyncio.to_thread(each.communicate) for each in workers]
     return Row(
@@ -250,26 +265,31 @@ async def run(postgres: PostgresServer, dsn: str, count: int, *, troubled: bool)
     )
 
 
+async def _peace() -> tuple[list[float], list[float]]:
+    return [], []
+
+
 def _quantiles(values: Sequence[float]) -> Quantiles:
     ordered = sorted(values)
     return tuple(ordered[int(len(ordered) * q)] for q in QUANTILES if ordered)
 
 
-def rows(count: int = 20_000) -> list[Row]:
+def rows(count: int = 20_000, hurry: float = 1.0) -> list[Row]:
     """Return what became of the tasks, without trouble and with it."""
     found: list[Row] = []
     for troubled in (False, True):
         with server(durable=True) as postgres:
-            dsn = postgres.new_database()
-            found.append(asyncio.run(run(postgres, dsn, count, troubled=troubled)))
+            story = run(postgres, count, hurry, troubled=troubled)
+            found.append(asyncio.run(story))
     return found
 
 
 def main(arguments: Sequence[str]) -> None:
     """Be one of the workers, or print what became of the tasks."""
     if arguments:
-        dsn, start, capacity = arguments
-        asyncio.run(worker(dsn, float(start), int(capacity)))
+        dsn, start, hurry, capacity = arguments
+        times = Times(float(start), float(hurry))
+        asyncio.run(worker(dsn, times, int(capacity)))
         return
     for row in rows():
         print(row)  # noqa: T201

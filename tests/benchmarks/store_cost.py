@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -37,14 +37,17 @@ Store = SqliteStore | PostgresStore
 
 @attrs.frozen
 class Row:
-    """Microseconds: a task to add and to claim, a transition to record and to read."""
+    """Microseconds in each round.
+
+    For a task to be added and claimed, a transition to be recorded and read.
+    """
 
     store: str
     tasks: int
-    add: float
-    claim: float
-    record: float
-    read: float
+    add: Sequence[float]
+    claim: Sequence[float]
+    record: Sequence[float]
+    read: Sequence[float]
 
 
 def _transition(stored: StoredTask, seq: int) -> Transition:
@@ -84,10 +87,10 @@ async def _read(store: Store) -> int:
     return count
 
 
-async def measure(make: Callable[[], Store], count: int) -> Row:
-    """Return the row of one store."""
+async def measure(store: Store, count: int) -> list[float]:
+    """Return the microseconds of each part in one round."""
     owner, times = uuid4().hex, [time.perf_counter()]
-    async with make() as store:
+    async with store:
         await store.add([f"task-{number}" for number in range(count)], context=[1])
         times.append(time.perf_counter())
         await store.join(owner)
@@ -96,28 +99,28 @@ async def measure(make: Callable[[], Store], count: int) -> Row:
         await _recorded(store, owner, tasks)
         times.append(time.perf_counter())
         read = await _read(store)
-        name = type(store).__name__
     # On leaving, the last acknowledgements are written.
     times.append(time.perf_counter())
     assert read == 2 * count
     parts = [end - start for start, end in pairwise(times)]
     per = (count, count, 2 * count, 2 * count)
-    return Row(
-        name,
-        count,
-        *(round(part / n * 1e6, 1) for part, n in zip(parts, per, strict=True)),
-    )
+    return [round(part / n * 1e6, 1) for part, n in zip(parts, per, strict=True)]
 
 
-def rows(count: int = 20_000) -> list[Row]:
-    """Return a row for each store."""
+def rows(rounds: int = 3, count: int = 20_000) -> list[Row]:
+    """Return a row for each store; they take turns in each round."""
+    found: dict[str, list[list[float]]] = {"SqliteStore": [], "PostgresStore": []}
     with tempfile.TemporaryDirectory() as directory, server(durable=True) as postgres:
-        dsn = postgres.new_database()
-        makers: tuple[Callable[[], Store], ...] = (
-            lambda: SqliteStore(Path(directory) / "voices.db"),
-            lambda: PostgresStore(dsn),
-        )
-        return [asyncio.run(measure(make, count)) for make in makers]
+        for number in range(rounds):
+            path = Path(directory) / f"{number}.db"
+            dsn = postgres.new_database()
+            found["SqliteStore"].append(asyncio.run(measure(SqliteStore(path), count)))
+            found["PostgresStore"].append(
+                asyncio.run(measure(PostgresStore(dsn), count))
+            )
+    return [
+        Row(name, count, *zip(*times, strict=True)) for name, times in found.items()
+    ]
 
 
 if __name__ == "__main__":
