@@ -396,9 +396,11 @@ FROM_A_RUN = frozenset(
         "performance-budget",
         "performance-claims",
         "performance-clients",
+        "performance-fleet",
         "performance-learning",
         "performance-run",
         "performance-sizes",
+        "performance-stores",
         "performance-watching",
     }
 )
