@@ -171,13 +171,15 @@ class _Worker:
     async def _record(self) -> None:
         while self._refusal is None:
             try:
-                self._enter(await self._watcher.next_batch(BATCH))
+                batch = await self._watcher.next_batch(BATCH)
             except StopAsyncIteration:
                 return
+            self._enter(batch)
             await self._insist(self._write_down)
             # There may be room now, or nothing left.
             self._news.set()
-            await anyio.sleep(self._store.record_every)
+            if len(batch) < BATCH:
+                await anyio.sleep(self._store.record_every)
 
     def _enter(self, transitions: list[Transition]) -> None:
         for transition in transitions:
