@@ -11,13 +11,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+import asyncpg
 import pytest
+import yaml
 from aiohttp.test_utils import TestClient, TestServer
+from typer.testing import CliRunner
 
 import camb_async
-from camb_async import errors, simulator
+from camb_async import PostgresStore, errors, simulator
+from camb_async.cli.app import app
 from camb_async.simulator import ThreadedSimulator
 
 from .doc_blocks import (
@@ -40,6 +44,9 @@ PROGRAMS = [block for block in BLOCKS if block.language == "python"]
 #: What is no program: a passage of an example, or a block of the list below.
 PASSAGES = [block for block in BLOCKS if block.language == "py"]
 
+QUERIES = [block for block in BLOCKS if block.language == "sql"]
+DEPLOYMENTS = [block for block in BLOCKS if block.language == "yaml"]
+
 #: Blocks that are not run: the page, a line that only this block has, and why.
 NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/bots.md", "import discord"): "discord.py is no dependency",
@@ -48,9 +55,14 @@ NOT_RUN: dict[tuple[str, str], str] = {
 
 @pytest.fixture
 def service(
-    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[ThreadedSimulator]:
     """Be a reader in a directory of their own, and put back what blocks change."""
+    if "PostgresStore" in block.code:
+        monkeypatch.setenv("CAMB_STORE", request.getfixturevalue("dsn"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program.py", *VOICES])
     (tmp_path / "ids.txt").write_text(IDS_FILE)
@@ -95,7 +107,7 @@ async def _use_web_app(app: Any) -> None:
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     """No block escapes: its language is known, and a text follows a program."""
-    checked = [*PROGRAMS, *CONSOLES, *SCRIPTS, *PASSAGES]
+    checked = [*PROGRAMS, *CONSOLES, *SCRIPTS, *PASSAGES, *QUERIES, *DEPLOYMENTS]
 
     assert [str(block) for block in BLOCKS if block not in checked] == []
 
@@ -108,6 +120,40 @@ def test_passages_are_those_of_an_example(block: Block) -> None:
     compile(block.code, str(block), "exec")
 
     assert listed or any(block.code in text for text in examples)
+
+
+@pytest.mark.parametrize("block", QUERIES, ids=str)
+def test_queries_run(block: Block, dsn: str) -> None:
+    """What is asked of a database can be asked of the store's tables."""
+
+    async def main() -> None:
+        async with PostgresStore(dsn):
+            connection = await asyncpg.connect(dsn)
+            await connection.fetch(block.code)
+            await connection.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("block", DEPLOYMENTS, ids=str)
+def test_deployments_run_commands_that_exist(block: Block) -> None:
+    """A file for others to run is YAML, and the command line knows its commands."""
+    found = _commands_in(yaml.safe_load(block.code))
+    asked = [CliRunner().invoke(app, [*command, "--help"]) for command in found]
+
+    assert {0} == {each.exit_code for each in asked}
+
+
+def _commands_in(part: object) -> list[list[str]]:
+    if isinstance(part, list):
+        items = cast("list[object]", part)
+        if items and items[0] == "camb-async":
+            return [cast("list[str]", items[1:])]
+        return [each for item in items for each in _commands_in(item)]
+    if isinstance(part, dict):
+        values = cast("dict[str, object]", part).values()
+        return [each for value in values for each in _commands_in(value)]
+    return []
 
 
 def _lines_of(block: Block) -> list[tuple[str, str]]:
