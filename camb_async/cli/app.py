@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from camb_async import CambError, TaskRef, __version__
 from camb_async.simulator import SCENARIOS, Simulator
 
-from .checks import deadline_of, given, make_directory, positive, voice_task
+from .checks import (
+    context_of,
+    deadline_of,
+    given,
+    make_directory,
+    positive,
+    store_place,
+    voice_task,
+)
 from .demo import DemoOptions, run_demo
 from .exits import ExitCode, code_of_error
+from .fleet import WorkOptions, add_tasks, tail, work_for
 from .ids import read_tasks
 from .runner import Command, run
 from .screen import Screen
 from .simulate import simulate
 from .status import show_status
+from .stored import watch_stored
 from .voice import VoiceOptions, Wish, make_voice
 from .watch import WatchOptions, watch
 
@@ -26,6 +36,8 @@ from .watch import WatchOptions, watch
 _HELP = """Wait for many Camb.ai voice tasks at once.
 
 The API key is read from CAMB_API_KEY, the address of the API from CAMB_BASE_URL.
+
+Watched tasks outlive the process in a store: --store, or CAMB_STORE.
 
 Data goes to stdout, talk to stderr. Exit codes: 0 all succeeded, 1 some task
 failed, 2 usage, 3 authentication, 4 payment, 5 network, 6 deadline, 130/143
@@ -59,8 +71,32 @@ Memory = Annotated[
         "by default so unless the service is on this machine.",
     ),
 ]
+MaxRate = Annotated[
+    float, typer.Option(metavar="N", help="Requests a second, over all tasks.")
+]
+_STORE = (
+    "the path of a file, or the DSN of a PostgreSQL server. "
+    "Also taken from CAMB_STORE, where a DSN with a password belongs: options are "
+    "seen by everybody who lists processes."
+)
+Store = Annotated[
+    str,
+    typer.Option(
+        metavar="STORE",
+        envvar="CAMB_STORE",
+        show_envvar=False,
+        help=f"Where the watched tasks are: {_STORE}",
+    ),
+]
+UntilEmpty = Annotated[
+    bool,
+    typer.Option("--until-empty", help="End once no task of the store is watched."),
+]
 Seed = Annotated[int, typer.Option(help="What all chance is drawn from.")]
 Speed = Annotated[float, typer.Option(help="The factor on time: 2 is twice as fast.")]
+_IDS = (
+    "Task ids, as ID or kind:ID (such as dub:ID); - reads them from stdin, one a line."
+)
 
 
 def run_app() -> None:
@@ -108,13 +144,9 @@ def demo_command(
 @app.command("watch")
 def watch_command(
     ids: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ID",
-            help="Task ids, as ID or kind:ID (such as dub:ID); - reads them from "
-            "stdin, one a line.",
-        ),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="ID", show_default=False, help=_IDS),
+    ] = None,
     deadline: Deadline = "3600",
     interval: Annotated[
         float | None,
@@ -124,9 +156,17 @@ def watch_command(
             "tasks take.",
         ),
     ] = None,
-    max_rate: Annotated[
-        float, typer.Option(metavar="N", help="Requests a second, over all tasks.")
-    ] = 50.0,
+    max_rate: MaxRate = 50.0,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE",
+            envvar="CAMB_STORE",
+            show_envvar=False,
+            help="Keep the tasks where they outlive the process, and take up what is "
+            f"there: {_STORE}",
+        ),
+    ] = None,
     *,
     memory: Memory = None,
     as_json: AsJson = False,
@@ -136,7 +176,13 @@ def watch_command(
 
     On a terminal it shows a live table; elsewhere it writes one line for each
     change. A failed poll is no failed task: it goes on until the deadline.
+
+    With a store it writes lines everywhere, and needs no ids. Killed at any moment
+    and run again, it goes on: nothing is told again under another key.
     """
+    if not ids and store is None:
+        message = "is needed, unless --store says where tasks are"
+        raise typer.BadParameter(message, param_hint="ID")
     chosen = WatchOptions(
         deadline=deadline_of(deadline),
         interval=None if interval is None else positive(interval, "--interval"),
@@ -144,9 +190,12 @@ def watch_command(
         memory=memory,
         as_json=as_json,
     )
+    where = None if store is None else store_place(store)
     screen = Screen.of_process(color=not no_color)
-    tasks = _tasks(ids, screen)
-    _finish(lambda: watch(tasks, chosen, screen), screen)
+    tasks = _tasks(ids or [], screen)
+    if where is None:
+        _finish(lambda: watch(tasks, chosen, screen), screen)
+    _finish(lambda: watch_stored(where, tasks, chosen, screen), screen)
 
 
 @app.command("status")
@@ -232,6 +281,77 @@ def voice_command(
     _finish(lambda: make_voice(asked, options, screen), screen)
 
 
+@app.command("add")
+def add_command(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help=_IDS)],
+    store: Store,
+    deadline: Deadline = "3600",
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="What is handed back with each of their transitions."
+        ),
+    ] = None,
+) -> None:
+    """Have workers watch tasks: write them into a store.
+
+    Writes to stdout how many are new: what is watched already stays as it is.
+    """
+    where, seconds = store_place(store), deadline_of(deadline)
+    value = context_of(context)
+    screen = Screen.of_process()
+    tasks = _tasks(ids, screen)
+    _finish(
+        lambda: add_tasks(where, tasks, screen, context=value, deadline=seconds),
+        screen,
+    )
+
+
+@app.command("work")
+def work_command(
+    store: Store,
+    capacity: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many tasks it holds at most.")
+    ] = 2000,
+    max_rate: MaxRate = 50.0,
+    *,
+    until_empty: UntilEmpty = False,
+    memory: Memory = None,
+) -> None:
+    """Watch the tasks of a store, as one of any number of workers.
+
+    Each task is watched by one worker at a time, and what becomes of it is
+    recorded, for tail. Ctrl-C and SIGTERM give back what is held, at once. Writes
+    nothing to stdout, and ends with 0 whatever becomes of the tasks.
+    """
+    options = WorkOptions(
+        capacity=capacity,
+        max_rate=positive(max_rate, "--max-rate"),
+        until_empty=until_empty,
+        memory=memory,
+    )
+    where = store_place(store)
+    screen = Screen.of_process()
+    _finish(lambda: work_for(where, options, screen), screen)
+
+
+@app.command("tail")
+def tail_command(
+    store: Store, *, until_empty: UntilEmpty = False, as_json: AsJson = False
+) -> None:
+    """Write what becomes of the tasks of a store, as it is recorded.
+
+    A transition is acknowledged, and then forgotten, once its line is written: what
+    a reader that has gone did not get, the next one gets. Several share what there
+    is. Ends with 0 whatever becomes of the tasks.
+    """
+    where = store_place(store)
+    screen = Screen.of_process()
+    _finish(
+        lambda: tail(where, screen, as_json=as_json, until_empty=until_empty), screen
+    )
+
+
 @app.command("simulate")
 def simulate_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
@@ -254,7 +374,7 @@ def simulate_command(
     _finish(lambda: simulate(simulator, screen), screen)
 
 
-def _finish(command: Command, screen: Screen) -> None:
+def _finish(command: Command, screen: Screen) -> NoReturn:
     raise typer.Exit(run(command, screen))
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from camb_async import CambError, TaskKind, TaskRef
+
+
+# What may be an address with a password: shown as a path, it would be an open one.
+_NO_PATH = re.compile(r"://|:.*@|password\s*=|^\s*postgres\w*[:+]", re.IGNORECASE)
 
 
 def voice_task(text: str) -> TaskRef:
@@ -63,3 +70,30 @@ def deadline_of(text: str) -> float | None:
         message = f"must be seconds of at least 0, or none; not {text!r}"
         raise typer.BadParameter(message, param_hint="--deadline")
     return seconds
+
+
+def store_place(text: str) -> str:
+    """Return what ``--store`` says, if it is a path, or the DSN of a server."""
+    is_dsn = text.startswith(("postgresql://", "postgres://"))
+    is_path = text.startswith(("/", ".")) or not _NO_PATH.search(text)
+    if not (is_dsn or is_path):
+        message = (
+            "must be the path of a file, or postgresql://user:password@host/database "
+            "(a path that looks otherwise may begin with ./)"
+        )
+        raise typer.BadParameter(message, param_hint="--store")
+    return text
+
+
+def context_of(text: str | None) -> Any:
+    """Return the value that ``--context`` says; None if it was not given."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+        # Python reads more than JSON: NaN, and numbers beyond all bounds.
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        message = f"must be JSON, such as '{{\"chat\": 11}}': {error}"
+        raise typer.BadParameter(message, param_hint="--context") from error
+    return value

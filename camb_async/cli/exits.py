@@ -23,6 +23,7 @@ from camb_async import (
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
+    StoreError,
     SubmissionUnknownError,
     TaskError,
     TaskPaymentRequiredError,
@@ -51,6 +52,7 @@ class ExitCode(IntEnum):
 # The first row that fits decides, so a special case stands above its general one.
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InvalidTaskIdError, ExitCode.USAGE),
+    (StoreError, ExitCode.USAGE),
     (ConfigurationError, ExitCode.AUTHENTICATION),
     (AuthenticationError, ExitCode.AUTHENTICATION),
     (PermissionDeniedError, ExitCode.AUTHENTICATION),
@@ -91,6 +93,9 @@ def code_of_error(error: Exception | None) -> ExitCode:
     """Return the exit code that an error stands for; no error is a success."""
     if error is None:
         return ExitCode.SUCCESS
+    if isinstance(error, StoreError) and error.retryable:
+        # Its server is away, say; otherwise it is a wrong one that was named.
+        return ExitCode.NETWORK
     for error_class, code in _CODES:
         if isinstance(error, error_class):
             return code

@@ -16,7 +16,7 @@ from rich.text import Text
 from camb_async import TaskWatcher, Transition
 
 from .board import Board
-from .output import Formatter, text_formatter, transition_json
+from .output import Formatter, text_formatter, transition_json, transition_line
 from .render import Frame, label_of
 from .runner import beside
 from .screen import Screen, with_notes
@@ -55,6 +55,12 @@ def choose_showing(
     if screen.live:
         return partial(_table, screen, keep=keep_table)
     return partial(_lines, screen, _text_for)
+
+
+def choose_lines(screen: Screen, *, as_json: bool) -> Show:
+    """Return what shows a transition of any task as one line, or as one object."""
+    formatter = transition_json if as_json else transition_line
+    return lambda transition: screen.write(formatter(transition))
 
 
 def _text_for(board: Board) -> Formatter:

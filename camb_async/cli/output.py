@@ -98,8 +98,16 @@ def transition_json(transition: Transition) -> str:
             "elapsed": rounded(transition.elapsed),
             "uncertainty": rounded(transition.uncertainty),
             "polls": transition.polls,
+            **_stored_fields(transition),
         }
     )
+
+
+def _stored_fields(transition: Transition) -> dict[str, Any]:
+    if transition.key is None:
+        return {}
+    watch, seq = transition.key
+    return {"key": {"watch": watch, "seq": seq}, "context": transition.context}
 
 
 def error_fields(name: str, message: object) -> dict[str, str]:

@@ -54,10 +54,10 @@ def _costs(board: Board, stats: WatcherStats) -> Text:
     )
 
 
-def resume_command(tasks: list[TaskRef]) -> str:
+def resume_command(tasks: list[TaskRef], *options: str) -> str:
     """Return the command that goes on watching these tasks, shortened if long."""
     names = [str(task) for task in tasks[:_IDS_SHOWN]]
     dashes = ["--"] if any(name.startswith("-") for name in names) else []
-    command = shlex.join(["camb-async", "watch", *dashes, *names])
+    command = shlex.join(["camb-async", "watch", *options, *dashes, *names])
     more = len(tasks) - len(names)
     return f"{command} ... (and {more:,} more)" if more else command

@@ -14,7 +14,7 @@ from camb_async import (
     Limits,
     PollSchedule,
     TaskRef,
-    TaskWatcher,
+    WatcherStats,
 )
 
 from .board import Board
@@ -56,7 +56,7 @@ async def watch(tasks: list[TaskRef], options: WatchOptions, screen: Screen) -> 
     board = Board(tasks)
     showing = choose_showing(screen, as_json=options.as_json)
     session = CambSession(limits=Limits(max_rate=options.max_rate))
-    with _scheduled(session.base_url, options, screen) as schedule:
+    with scheduled(session.base_url, options, screen) as schedule:
         async with (
             session as camb,
             camb.watch(tasks, schedule=schedule, deadline=options.deadline) as watcher,
@@ -66,23 +66,25 @@ async def watch(tasks: list[TaskRef], options: WatchOptions, screen: Screen) -> 
             except asyncio.CancelledError:
                 _say_how_to_resume(board, screen)
                 raise
-            _conclude(watcher, board, screen)
+            conclude(board, watcher.stats(), screen)
     return board.exit_code
 
 
-def _scheduled(
+def scheduled(
     base_url: str, options: WatchOptions, screen: Screen
 ) -> AbstractContextManager[PollSchedule]:
+    """Return the schedule to poll by, for the time of a ``with``."""
     if options.interval is not None:
         return contextlib.nullcontext(FixedInterval(options.interval))
     return remembering(base_url, screen, wanted=options.memory)
 
 
-def _conclude(watcher: TaskWatcher, board: Board, screen: Screen) -> None:
+def conclude(board: Board, stats: WatcherStats, screen: Screen, *options: str) -> None:
+    """Sum up a watch that is over, and say what to do next, with these options."""
     hints: list[str] = []
     if board.expired:
-        hints.append(f"To wait longer: {resume_command(board.expired)}")
-    screen.err.print(summary(board, watcher.stats(), *hints), soft_wrap=True)
+        hints.append(f"To wait longer: {resume_command(board.expired, *options)}")
+    screen.err.print(summary(board, stats, *hints), soft_wrap=True)
     if board.exit_code in {ExitCode.AUTHENTICATION, ExitCode.PAYMENT}:
         errors = (transition.error for transition in board.ended.values())
         first = next(each for each in errors if code_of_error(each) is board.exit_code)

@@ -1,0 +1,164 @@
+"""``watch --store``: watch what a store holds, and tell of it, until all is over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+
+from camb_async import (
+    CambSession,
+    Limits,
+    StoreError,
+    TaskRef,
+    TaskStore,
+    Transition,
+    store_at,
+    work,
+)
+
+from .board import Board
+from .live import Show, choose_lines
+from .observed import Polls, telling_of_warnings
+from .runner import beside
+from .screen import Screen
+from .summary import resume_command
+from .watch import WatchOptions, conclude, scheduled
+
+
+#: Transitions that are read, and acknowledged, together.
+_BATCH = 250
+#: Seconds until a store that failed is tried again; the worker tells of it.
+_AGAIN_SECONDS = 1.0
+
+_ReturnT = TypeVar("_ReturnT")
+
+
+async def watch_stored(
+    where: str, tasks: Sequence[TaskRef], options: WatchOptions, screen: Screen
+) -> int:
+    """Add tasks to a store, watch all that is there, and return the exit code.
+
+    What has ended is acknowledged when all is over: so the same command, run again
+    after a kill, finds these ends in the store, and does not watch the tasks anew.
+
+    Raises:
+        AuthenticationError: the key was refused; the tasks stay in the store.
+        ConfigurationError: there is no usable key or base URL.
+        StoreError: the store cannot be used.
+    """
+    board = Board([])
+    session = CambSession(limits=Limits(max_rate=options.max_rate))
+    with (
+        telling_of_warnings(screen),
+        scheduled(session.base_url, options, screen) as schedule,
+    ):
+        async with session as camb, store_at(where) as store:
+            polls = Polls(camb)
+            reading = _Reading(
+                store, board, choose_lines(screen, as_json=options.as_json)
+            )
+            try:
+                await reading.catch_up()
+                new = [task for task in tasks if task not in board.ended]
+                await store.add(new, deadline=options.deadline)
+                working = work(
+                    polls,
+                    store,
+                    capacity=sys.maxsize,
+                    until_empty=True,
+                    schedule=schedule,
+                )
+                async with beside(polls.tell_of_an_outage(screen)):
+                    await _side_by_side(working, reading.until_over())
+            except asyncio.CancelledError:
+                _say_how_to_resume(where, screen)
+                raise
+    if board.ended:
+        board.tasks, board.total = list(board.ended), len(board.ended)
+        conclude(board, polls.stats(), screen, *_store_option(where))
+    else:
+        screen.tell("camb-async: the store has no tasks, so there is nothing to watch")
+    return board.exit_code
+
+
+@attrs.frozen
+class _Reading:
+    """Tells of what is recorded. The ends are acknowledged last."""
+
+    store: TaskStore
+    board: Board
+    show: Show
+    _ends: list[Transition] = attrs.field(factory=list[Transition], init=False)
+
+    async def catch_up(self) -> bool:
+        """Tell of all that is there; return whether there was anything."""
+        found = False
+        while batch := await _insist(lambda: self.store.deliver(_BATCH)):
+            found = True
+            for transition in batch:
+                self._take(transition)
+            told = [each for each in batch if not each.is_final]
+            await _insist(partial(self.store.ack, told))
+        return found
+
+    async def until_over(self) -> None:
+        """Tell of everything until no task is watched and nothing is left to tell."""
+        over = False
+        while True:
+            news = self.store.transitions_changed()
+            if await self.catch_up():
+                continue
+            if over:
+                break
+            # What ended the last watch was recorded before: look once more.
+            over = not await _insist(self.store.watching)
+            if not over:
+                await news.wait()
+        await _insist(lambda: self.store.ack(self._ends))
+
+    def _take(self, transition: Transition) -> None:
+        self.show(transition)
+        self.board.take(transition)
+        if transition.is_final:
+            self._ends.append(transition)
+
+
+async def _insist(call: Callable[[], Awaitable[_ReturnT]]) -> _ReturnT:
+    while True:
+        try:
+            return await call()
+        except StoreError as error:
+            if not error.retryable:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _side_by_side(*works: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in works:
+                group.create_task(each)
+    except BaseExceptionGroup as errors:
+        # One cause is not worth a group.
+        raise errors.exceptions[0] from None
+
+
+def _say_how_to_resume(where: str, screen: Screen) -> None:
+    screen.tell(
+        "camb-async: interrupted; what is unfinished goes on remotely, and stays in "
+        "the store"
+    )
+    screen.tell(f"To resume: {resume_command([], *_store_option(where))}")
+
+
+def _store_option(where: str) -> tuple[str, ...]:
+    """Return the option that names the store, without what must not be shown."""
+    if os.environ.get("CAMB_STORE") == where:
+        return ()
+    return ("--store", "DSN" if "://" in where else where)
