@@ -129,10 +129,10 @@ def exit_codes() -> str:
     meanings = {
         ExitCode.SUCCESS: "every task succeeded",
         ExitCode.FAILED: "some task failed, or is not known",
-        ExitCode.USAGE: "the command line cannot be understood",
+        ExitCode.USAGE: "the command line cannot be understood, or its store used",
         ExitCode.AUTHENTICATION: "no key, a refused key, or a key without the right",
         ExitCode.PAYMENT: "no credits",
-        ExitCode.NETWORK: "no usable answer from the API",
+        ExitCode.NETWORK: "no usable answer from the API, or from a store",
         ExitCode.DEADLINE: "the deadline passed, and the tasks go on",
         ExitCode.INTERRUPTED: "Ctrl-C",
         ExitCode.BROKEN_PIPE: "whoever read stdout is gone",
@@ -143,9 +143,8 @@ def exit_codes() -> str:
     for each in classes:
         # The rule looks at classes only, so an empty instance will do.
         named.setdefault(code_of_error(each.__new__(each)), []).append(each.__name__)
-    # A closed session or watcher is a fault of the program, which has none, and it
-    # stores nothing.
-    programming = {"SessionClosedError", "WatcherClosedError", "StoreError"}
+    # A closed session or watcher is a fault of the program, which has none.
+    programming = {"SessionClosedError", "WatcherClosedError"}
     rows = [
         (
             code(int(each)),
@@ -227,12 +226,12 @@ def commands() -> str:
 def _options(command: Any) -> str:
     rows: list[tuple[str, str, str]] = []
     for each in command.params:
-        spelled, default = each.metavar, "required"
+        spelled, default = each.metavar, "required" if each.required else " "
         if each.param_type_name == "option":
-            spelled, default = "/".join([*each.opts, *each.secondary_opts]), " "
+            spelled = "/".join([*each.opts, *each.secondary_opts])
             if not each.is_flag:
                 spelled += f" {each.metavar or each.name.upper()}"
-                default = " " if each.default is None else code(each.default)
+                default = default if each.default is None else code(each.default)
         rows.append((code(spelled), each.help, default))
     return table(("Argument", "What it does", "Default"), rows)
 

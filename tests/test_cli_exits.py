@@ -31,6 +31,7 @@ from camb_async import (
     SubmissionUnknownError,
     TaskError,
     TaskFailedError,
+    TaskParkedError,
     TaskPaymentRequiredError,
     TaskState,
     TaskStatus,
@@ -72,7 +73,8 @@ _CODES: dict[type[CambError], int] = {
     DeadlineExceededError: 6,
     DownloadError: 5,
     LinkExpiredError: 5,
-    StoreError: 1,
+    StoreError: 2,
+    TaskParkedError: 1,
 }
 
 
@@ -96,6 +98,11 @@ def test_every_error_has_a_code() -> None:
 def test_code_of_an_error(error_class: type[CambError], code: int) -> None:
     """An error class stands for one exit code."""
     assert code == code_of_error(_bare(error_class))
+
+
+def test_a_store_that_is_away_may_come_back() -> None:
+    """Where trying again may help the code is that of the network."""
+    assert 5 == code_of_error(StoreError("The server is away.", retryable=True))
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def watch_command(
     On a terminal it shows a live table; elsewhere it writes one line for each
     change. A failed poll is no failed task: it goes on until the deadline.
 
-    With a store it writes lines everywhere, and needs no ids. Killed at any moment
-    and run again, it goes on: nothing is told again under another key.
+    With a store it takes up what is there, too, and needs no ids. Killed at any
+    moment and run again it goes on, and repeats nothing under another key.
     """
     if not ids and store is None:
         message = "is needed, unless --store says where tasks are"
