@@ -308,15 +308,35 @@ def test_a_refused_key_ends_no_task(service: ThreadedSimulator, path: str) -> No
     assert "0\n" == again.stdout
 
 
-def test_an_outage_is_told(service: ThreadedSimulator, path: str) -> None:
-    """Who sees no lines is told that no poll succeeds."""
-    service.fail("503", times=None)
-    options = ("--deadline", "3", "--interval", "0.2", "--store", path)
-    ended = invoke("watch", "good", *options, service=service)
+def test_an_outage_is_told(path: str) -> None:
+    """Who sees no lines is told once that no poll succeeds."""
+
+    async def main() -> tuple[str, Ended]:
+        async with Simulator() as simulator:
+            tasks = [simulator.add_task(after=0.0) for _ in range(3)]
+            simulator.fail("503", times=None)
+            args = ("watch", *tasks, "--store", path)
+            async with started(*args, env=environment(simulator)) as process:
+                assert process.stderr is not None
+                line = await process.stderr.readline()
+                simulator.heal()
+                return line.decode(), await finish(process)
+
+    line, ended = asyncio.run(main())
+
+    assert line.startswith("camb-async: no poll succeeds; it goes on: The API answered")
+    assert 0 == ended.code
+    assert ended.err.startswith(" 3 of 3 tasks finished")
+
+
+def test_how_to_wait_longer(service: ThreadedSimulator, path: str) -> None:
+    """After the deadline stderr has the command that waits on over the same store."""
+    service.add_task("endless", status="PENDING")
+    args = ("watch", "endless", "--deadline", "0.2", "--store", path)
+    ended = invoke(*args, service=service)
 
     assert 6 == ended.exit_code
-    assert 1 == ended.stderr.count("camb-async: no poll succeeds; it goes on: ")
-    assert f"To wait longer: camb-async watch --store {path} good" in ended.stderr
+    assert f"To wait longer: camb-async watch --store {path} endless\n" in ended.stderr
 
 
 def test_a_store_that_is_held(path: str) -> None:

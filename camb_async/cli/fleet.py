@@ -12,7 +12,7 @@ from camb_async import CambSession, Limits, TaskRef, store_at, work
 from .exits import ExitCode
 from .live import choose_lines
 from .memory import remembering
-from .observed import Held, Polls, telling_of_warnings
+from .observed import Held, Polls, telling_of_stores
 from .runner import beside
 from .screen import Screen
 
@@ -67,7 +67,7 @@ async def work_for(where: str, options: WorkOptions, screen: Screen) -> int:
     """
     session = CambSession(limits=Limits(max_rate=options.max_rate))
     with (
-        telling_of_warnings(screen),
+        telling_of_stores(screen),
         remembering(session.base_url, screen, wanted=options.memory) as schedule,
     ):
         async with session as camb, store_at(where) as store:
@@ -114,7 +114,7 @@ async def tail(where: str, screen: Screen, *, as_json: bool, until_empty: bool) 
         StoreError: the store cannot be used.
     """
     show = choose_lines(screen, as_json=as_json)
-    with telling_of_warnings(screen):
+    with telling_of_stores(screen):
         async with store_at(where) as store:
             # To come back for the next one says that this one was written.
             async for transition in store.transitions(until_empty=until_empty):

@@ -11,6 +11,7 @@ from functools import partial
 
 import attrs
 from rich.live import Live
+from rich.style import StyleType
 from rich.text import Text
 
 from camb_async import TaskWatcher, Transition
@@ -58,9 +59,21 @@ def choose_showing(
 
 
 def choose_lines(screen: Screen, *, as_json: bool) -> Show:
-    """Return what shows a transition of any task as one line, or as one object."""
+    """Return what shows a transition of any task, in a line that is written at once.
+
+    On a terminal an end has its colour.
+    """
+    if screen.live and not as_json:
+        return lambda transition: screen.out.print(
+            Text(transition_line(transition), style=_style_of(transition)),
+            soft_wrap=True,
+        )
     formatter = transition_json if as_json else transition_line
     return lambda transition: screen.write(formatter(transition))
+
+
+def _style_of(transition: Transition) -> StyleType:
+    return label_of(transition)[0].style if transition.is_final else ""
 
 
 def _text_for(board: Board) -> Formatter:
@@ -126,8 +139,8 @@ class _Painter:
 
     def show(self, transition: Transition) -> None:
         if self.formatter is not None and transition.is_final:
-            label, _action = label_of(transition)
-            self._lines.append(Text(self.formatter(transition), style=label.style))
+            line = Text(self.formatter(transition), style=_style_of(transition))
+            self._lines.append(line)
 
     def paint(self) -> None:
         if self._lines:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from camb_async import (
@@ -136,8 +137,8 @@ class Held:
 
 
 @contextlib.contextmanager
-def telling_of_warnings(screen: Screen) -> Generator[None]:
-    """Tell what the library warns of: a store that fails and is tried again, say."""
+def telling_of_stores(screen: Screen) -> Generator[None]:
+    """Tell what stores warn of: that one fails, and is tried again."""
     handler = _Talk(screen)
     logger = logging.getLogger("camb_async")
     logger.addHandler(handler)
@@ -153,6 +154,9 @@ class _Talk(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Polls that fail are warned of one by one, which is no talk for a person.
+        if Path(record.pathname).parent.name != "stores":
+            return
         # Nobody may be left to read it.
         with contextlib.suppress(OSError):
             self._screen.complain(record.getMessage())

@@ -24,7 +24,7 @@ from camb_async import (
 
 from .board import Board
 from .live import Show, choose_lines
-from .observed import Polls, telling_of_warnings
+from .observed import Polls, telling_of_stores
 from .runner import beside
 from .screen import Screen
 from .summary import resume_command
@@ -55,7 +55,7 @@ async def watch_stored(
     board = Board([])
     session = CambSession(limits=Limits(max_rate=options.max_rate))
     with (
-        telling_of_warnings(screen),
+        telling_of_stores(screen),
         scheduled(session.base_url, options, screen) as schedule,
     ):
         async with session as camb, store_at(where) as store:
