@@ -28,7 +28,7 @@ _DEBIAN = Path("/usr/lib/postgresql")
 #: As root a server refuses to run.
 _USERS = ("postgres", "nobody")
 #: What a machine that may crash must not have; a server that is killed needs none.
-_HASTY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+_HASTY = ("fsync=off", "full_page_writes=off")
 _SETTINGS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
