@@ -2,7 +2,8 @@
 
 Workers come and go, claim and record, also what they hold no more; readers are
 handed out transitions, acknowledge them or give them back; the store is closed and
-opened again, or is left by a process that dies. The model is a few dicts.
+opened again, or is left by a process that dies. The model is a few dicts. One
+machine plays with each store; where several processes may share one, with two.
 """
 
 from __future__ import annotations
@@ -10,58 +11,100 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from uuid import uuid4
 
+import asyncpg
 import attrs
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from camb_async import SqliteStore, StoredTask, TaskState, Transition
+from camb_async import (
+    PostgresStore,
+    SqliteStore,
+    StoredTask,
+    TaskParkedError,
+    TaskState,
+    TaskStore,
+    Transition,
+    work,
+)
+from camb_async.stores._statements import PARK_AFTER, REAP, SUSPECT_AFTER
 
-from .fakes import state
+from .fakes import FakeStatusSource
+from .helpers import SOON, run
+from .memory_store import MemoryStore
 from .storing import told
 
 
 ResultT = TypeVar("ResultT")
 
-NAMES = st.sampled_from(("a", "b", "c"))
-OWNERS = st.sampled_from((0, 1))
-STATUSES = st.sampled_from(("PENDING", "QUEUED", "SUCCESS", "ERROR"))
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+NAMES = st.sampled_from(("a", "b", "c", "d"))
+WHICH = st.sampled_from((0, 1))
+STATUSES = st.lists(
+    st.sampled_from(("PENDING", "QUEUED", "SUCCESS", "ERROR")), min_size=1, max_size=3
+)
 
 Key = tuple[str, int]
+#: Of which task a transition is, its status, and the class of its error.
+Told = tuple[str, str | None, type[Exception] | None]
 
 
 @attrs.define
 class Watched:
-    """What the model knows of one watch."""
+    """What the model knows of one watch, whose name it learns at the first claim."""
 
-    task_id: str
     context: int
+    watch: str | None = None
     owner: str | None = None
     seq: int = 0
     last: TaskState | None = None
+    claims: int = 0
+
+
+@attrs.define
+class Reader:
+    """What a store has read, and what of it is in the hands of a reader."""
+
+    ready: list[Key] = attrs.field(factory=list[Key])
+    handed_out: list[Transition] = attrs.field(factory=list[Transition])
+
+    def has(self, key: Key) -> bool:
+        """Return whether nobody else may have a transition."""
+        return key in self.ready or any(t.key == key for t in self.handed_out)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One store, two workers, one reader."""
+    """Two workers and a reader on each store; both may have the same one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *stores: TaskStore) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.directory = Path(tempfile.mkdtemp())
-        self.store = SqliteStore(self.directory / "voices.db")
-        self.run(self.store.__aenter__())
-        self.tasks: dict[str, int] = {}
+        self.stores = stores
+        self.readers = [Reader() for _ in stores]
+        #: In the order in which they were added.
         self.watched: dict[str, Watched] = {}
-        self.events: dict[Key, str] = {}
-        self.handed_out: list[Transition] = []
-        self.finals: dict[str, int] = {}
-        self.names = 0
+        #: What is not acknowledged, and what it tells.
+        self.events: dict[Key, Told] = {}
+        self.finals: list[str] = []
         self.owners = ["", ""]
+        self.to_hear: dict[str, list[str]] = {}
         self.held: dict[str, StoredTask] = {}
+        for store in stores:
+            self.run(store.__aenter__())
         for which in (0, 1):
             self._join(which)
 
@@ -70,145 +113,360 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(main)
 
     def teardown(self) -> None:
-        """Leave nothing behind."""
-        self.run(self.store.__aexit__(None, None, None))
-        self.runner.close()
-        shutil.rmtree(self.directory)
+        """See that nothing is lost, and leave nothing behind."""
+        try:
+            for place in range(len(self.stores)):
+                self.restart(place)
+            self.deliver(0, 1000)
+        finally:
+            for store in self.stores:
+                self.run(store.__aexit__(None, None, None))
+            self.clear()
+            self.runner.close()
+
+    def clear(self) -> None:
+        """Remove what the store kept."""
+
+    def _place(self, which: int) -> int:
+        return which % len(self.stores)
+
+    def _store(self, which: int) -> TaskStore:
+        return self.stores[self._place(which)]
 
     def _join(self, which: int) -> None:
-        self.names += 1
-        self.owners[which] = f"owner-{self.names}"
-        self.run(self.store.join(self.owners[which]))
+        self.owners[which] = owner = uuid4().hex
+        self.to_hear[owner] = []
+        self.run(self._store(which).join(owner))
 
-    def _watch_of(self, task_id: str) -> str | None:
-        found = [w for w, each in self.watched.items() if each.task_id == task_id]
-        return found[0] if found else None
-
-    @rule(name=NAMES, context=st.integers())
-    def add(self, name: str, context: int) -> None:
-        """Add a task; the model learns the name of its watch when it is claimed."""
-        new = self._watch_of(name) is None and name not in self.tasks
-        assert int(new) == self.run(self.store.add(name, context=context))
+    @rule(which=WHICH, name=NAMES, context=st.integers())
+    def add(self, which: int, name: str, context: int) -> None:
+        """Add a task, which changes nothing if it is watched."""
+        new = name not in self.watched
+        assert int(new) == self.run(self._store(which).add(name, context=context))
         if new:
-            self.tasks[name] = context
+            self.watched[name] = Watched(context)
 
-    @rule(name=NAMES)
-    def discard(self, name: str) -> None:
-        """Forget a task; whoever holds it hears of it, once."""
-        watch = self._watch_of(name)
-        watched = watch is not None or name in self.tasks
-        assert watched == self.run(self.store.discard(name))
-        self.tasks.pop(name, None)
-        mine = self.watched.pop(watch).owner if watch is not None else None
-        for owner in self.owners:
-            expected = [watch] if mine == owner else []
-            assert expected == self.run(self.store.dropped(owner))
-        self.events = {k: v for k, v in self.events.items() if v != name}
-        self.handed_out = [t for t in self.handed_out if t.task_id != name]
+    @rule(which=WHICH, name=NAMES)
+    def discard(self, which: int, name: str) -> None:
+        """Forget a task and what is undelivered of it."""
+        watched = name in self.watched
+        assert watched == self.run(self._store(which).discard(name))
+        known = self.watched.pop(name, None)
+        if known is not None and known.owner is not None and known.watch is not None:
+            self.to_hear[known.owner].append(known.watch)
+        gone = {key for key, (task, *_) in self.events.items() if task == name}
+        self.events = {k: v for k, v in self.events.items() if k not in gone}
+        # What another process has read already, it delivers.
+        mine = self.readers[self._place(which)]
+        mine.ready = [key for key in mine.ready if key not in gone]
+        for reader in self.readers:
+            reader.handed_out = [t for t in reader.handed_out if t.key not in gone]
 
-    @rule(which=OWNERS, limit=st.integers(1, 3))
+    @rule(which=WHICH)
+    def hear(self, which: int) -> None:
+        """Whoever holds what is discarded hears of it once, with a sign of life."""
+        owner = self.owners[which]
+        assert self.run(self._store(which).beat(owner))
+        dropped = self.run(self._store(which).dropped(owner))
+        expected, self.to_hear[owner] = self.to_hear[owner], []
+        assert sorted(expected) == sorted(dropped)
+
+    @rule(which=WHICH, limit=st.integers(1, 3))
     def claim(self, which: int, limit: int) -> None:
-        """Claim what is free, which is what the model says."""
-        free = sum(each.owner is None for each in self.watched.values())
-        stored = self.run(self.store.claim(self.owners[which], limit))
-        assert min(limit, free + len(self.tasks)) == len(stored)
+        """Claim what is free, the oldest first."""
+        owner = self.owners[which]
+        expected = self._to_claim(owner, limit)
+        stored = self.run(self._store(which).claim(owner, limit))
+        assert expected == [each.task.task_id for each in stored]
         for each in stored:
-            name = each.task.task_id
-            if name in self.tasks:
-                assert each.watch not in self.watched
-                self.watched[each.watch] = Watched(name, self.tasks.pop(name))
-            known = self.watched[each.watch]
+            known = self.watched[each.task.task_id]
+            known.claims = self._claims(known)
             assert known.owner is None
+            assert (known.watch or each.watch) == each.watch
             assert (known.seq, known.last) == (each.seq, each.last_state)
-            assert known.context == each.context
-            known.owner = self.owners[which]
+            assert (known.context, known.claims) == (each.context, each.claims)
+            known.watch, known.owner = each.watch, owner
             self.held[each.watch] = each
 
-    @precondition(lambda self: self.held)
-    @rule(which=OWNERS, data=st.data(), status=STATUSES, again=st.booleans())
-    def record(
-        self, which: int, data: st.DataObject, status: str, *, again: bool
-    ) -> None:
-        """Record a change of what is held, or was; the same call may be made twice."""
-        stored = self.held[data.draw(st.sampled_from(list(self.held)))]
-        known = self.watched.get(stored.watch)
-        seq = 1 + (known.seq if known else data.draw(st.integers(0, 3)))
-        owner = self.owners[which]
-        mine = known is not None and known.owner == owner
-        transition = told(stored, status, seq)
-        refused = self.run(self.store.record(owner, [transition]))
-        assert ([] if mine else [stored.watch]) == refused
-        if known is None or not mine:
-            return
-        self.events[stored.watch, seq] = stored.task.task_id
-        known.seq, known.last = seq, state(status)
-        if transition.is_final:
-            del self.watched[stored.watch]
-            self.finals[stored.watch] = self.finals.get(stored.watch, 0) + 1
-        if again:
-            self.run(self.store.record(owner, [transition]))
+    def _free(self) -> dict[str, Watched]:
+        return {n: each for n, each in self.watched.items() if each.owner is None}
 
-    @rule(which=OWNERS)
+    def _to_claim(self, owner: str, limit: int) -> list[str]:
+        """Return what a worker is to be given."""
+        del owner
+        return list(self._free())[:limit]
+
+    def _claims(self, known: Watched) -> int:
+        """Return how often a task was claimed without being polled, this time too."""
+        del known
+        return 1
+
+    @precondition(lambda self: self.held)
+    @rule(which=WHICH, data=st.data(), said=STATUSES, again=st.booleans())
+    def record(
+        self, which: int, data: st.DataObject, said: list[str], *, again: bool
+    ) -> None:
+        """Record what is held, or was; the same call may be made twice."""
+        stored = self.held[data.draw(st.sampled_from(list(self.held)))]
+        known = self.watched.get(stored.task.task_id)
+        owner = self.owners[which]
+        if known is None or known.watch != stored.watch or known.owner != owner:
+            late = told(stored, said[0], data.draw(st.integers(1, 4)))
+            assert [stored.watch] == self.run(self._store(which).record(owner, [late]))
+            return
+        transitions = list(_up_to_the_final(stored, known.seq + 1, said))
+        assert [] == self.run(self._store(which).record(owner, transitions))
+        for each in transitions:
+            self._take_down(known, each)
+        if again:
+            refused = set(self.run(self._store(which).record(owner, transitions)))
+            assert refused == {t.key[0] for t in transitions[-1:] if t.key} & set(
+                self.finals
+            )
+
+    def _take_down(self, known: Watched, transition: Transition) -> None:
+        assert transition.key is not None
+        watch, seq = transition.key
+        self.events[watch, seq] = _told(transition)
+        known.seq, known.last, known.claims = seq, transition.state, 0
+        if transition.is_final:
+            self._end(transition.task_id, watch)
+
+    def _end(self, name: str, watch: str) -> None:
+        del self.watched[name]
+        self.finals.append(watch)
+
+    @rule(which=WHICH)
+    def survive(self, which: int) -> None:
+        """Say of all that is held that it was polled."""
+        owner = self.owners[which]
+        mine = [each for each in self.watched.values() if each.owner == owner]
+        watches = [each.watch for each in mine if each.watch]
+        self.run(self._store(which).survived(owner, watches))
+        for each in mine:
+            each.claims = 0
+
+    @rule(which=WHICH)
     def release(self, which: int) -> None:
         """Let a worker leave, and come again under another name."""
         owner = self.owners[which]
-        self.run(self.store.release(owner))
-        assert not self.run(self.store.beat(owner))
-        self._free(owner)
+        self.run(self._store(which).release(owner))
+        assert not self.run(self._store(which).beat(owner))
+        for each in self.watched.values():
+            if each.owner == owner:
+                each.owner, each.claims = None, max(0, each.claims - 1)
         self._join(which)
 
-    def _free(self, *owners: str) -> None:
+    @rule(which=WHICH, limit=st.integers(1, 4))
+    def deliver(self, which: int, limit: int) -> None:
+        """Hand out what nobody has, oldest first, each task's in order."""
+        reader = self.readers[self._place(which)]
+        if len(reader.ready) < limit:
+            reader.ready += [
+                key for key in self.events if not any(r.has(key) for r in self.readers)
+            ]
+        delivered = self.run(self._store(which).deliver(limit))
+        assert reader.ready[:limit] == [t.key for t in delivered]
+        for each in delivered:
+            assert self.events.get(each.key or ("", 0), _told(each)) == _told(each)
+        del reader.ready[:limit]
+        reader.handed_out += delivered
+
+    @rule(which=WHICH, count=st.integers(1, 4))
+    def ack(self, which: int, count: int) -> None:
+        """Be done with the first that were handed out."""
+        reader = self.readers[self._place(which)]
+        done, reader.handed_out = reader.handed_out[:count], reader.handed_out[count:]
+        self.run(self._store(which).ack(done))
+        for each in done:
+            self.events.pop(each.key or ("", 0), None)
+
+    @rule(which=WHICH)
+    def requeue(self, which: int) -> None:
+        """Give all of it back."""
+        reader = self.readers[self._place(which)]
+        given_back, reader.handed_out = reader.handed_out, []
+        self._store(which).requeue(given_back)
+        reader.ready[:0] = [each.key for each in given_back if each.key]
+
+    @rule(which=WHICH)
+    def restart(self, which: int) -> None:
+        """Close a store and open it again; its workers are dead by then."""
+        place = self._place(which)
+        self.run(self.stores[place].__aexit__(None, None, None))
+        self.readers[place] = Reader()
+        lost = [w for w in (0, 1) if self._place(w) == place]
+        self._die(*(self.owners[w] for w in lost))
+        self.run(self.stores[place].__aenter__())
+        for each in lost:
+            self._join(each)
+
+    def _die(self, *owners: str) -> None:
+        """Take note of workers that are there no more."""
         for each in self.watched.values():
             if each.owner in owners:
                 each.owner = None
 
-    @rule(limit=st.integers(1, 4))
-    def deliver(self, limit: int) -> None:
-        """Hand out what nobody has, oldest first, each task's in order."""
-        out = {t.key for t in self.handed_out}
-        waiting = [key for key in self.events if key not in out]
-        delivered = self.run(self.store.deliver(limit))
-        assert waiting[:limit] == [t.key for t in delivered]
-        self.handed_out += delivered
-
-    @precondition(lambda self: self.handed_out)
-    @rule(count=st.integers(1, 4))
-    def ack(self, count: int) -> None:
-        """Be done with the first that were handed out."""
-        done, self.handed_out = self.handed_out[:count], self.handed_out[count:]
-        self.run(self.store.ack(done))
-        for transition in done:
-            del self.events[transition.key or ("", 0)]
-
-    @precondition(lambda self: self.handed_out)
-    @rule()
-    def requeue(self) -> None:
-        """Give all of it back."""
-        given_back, self.handed_out = self.handed_out, []
-        self.store.requeue(given_back)
-
-    @rule(dies=st.booleans())
-    def restart(self, *, dies: bool) -> None:
-        """Close the store and open it again; workers may have left, or not."""
-        if not dies:
-            for owner in self.owners:
-                self.run(self.store.release(owner))
-        self.run(self.store.__aexit__(None, None, None))
-        self.run(self.store.__aenter__())
-        self.handed_out = []
-        self._free(*self.owners)
-        for which in (0, 1):
-            self._join(which)
-
     @invariant()
-    def no_watch_ends_twice(self) -> None:
-        """One final per watch, and as many are watched as the model says."""
-        assert all(count == 1 for count in self.finals.values())
-        watching = self.run(self.store.watching())
-        assert len(self.watched) + len(self.tasks) == watching
+    def as_many_are_watched_as_were_added_and_have_not_ended(self) -> None:
+        """One final per watch, which is the end of it."""
+        assert len(set(self.finals)) == len(self.finals)
+        watching = self.run(self._store(0).watching())
+        assert len(self.watched) == watching
 
 
-StoreMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None
-)
-TestStore = StoreMachine.TestCase
+def _told(transition: Transition) -> Told:
+    error = transition.error
+    return transition.task_id, transition.status, type(error) if error else None
+
+
+def _up_to_the_final(
+    stored: StoredTask, seq: int, said: Iterable[str]
+) -> Iterable[Transition]:
+    for number, status in enumerate(said, seq):
+        transition = told(stored, status, number)
+        yield transition
+        if transition.is_final:
+            return
+
+
+class SqliteMachine(StoreMachine):
+    """One file, in a directory of its own."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        super().__init__(SqliteStore(self.directory / "voices.db"))
+
+    def clear(self) -> None:
+        """Remove the file."""
+        shutil.rmtree(self.directory)
+
+
+EVENTS = "select count(*) from camb_event"
+BURY = "delete from camb_worker where id = any($1::uuid[])"
+BURY_READER = """
+delete from camb_worker where id = (
+    select reader from camb_event where watch = $1 and seq = $2)
+"""
+
+
+class FleetMachine(StoreMachine):
+    """Two stores of one database, as two processes have them.
+
+    Here workers die one by one, and what ends too many of them is parked.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.asked: dict[str, int] = {}
+        # Nobody dies of a busy machine.
+        super().__init__(*(PostgresStore(dsn, lease=3600.0) for _ in range(2)))
+        self.admin = self.run(asyncpg.connect(dsn))
+
+    def clear(self) -> None:
+        """Empty the tables."""
+        for table in ("event", "dropped", "task", "worker"):
+            self.run(self.admin.execute(f"delete from camb_{table}"))  # noqa: S608
+        self.run(self.admin.close())
+
+    @rule(which=WHICH)
+    def die(self, which: int) -> None:
+        """Declare a worker dead; it is told, and gets and writes nothing."""
+        owner = self.owners[which]
+        self._die(owner)
+        assert [] == self.run(self._store(which).claim(owner, 3))
+        assert [] == self.run(self._store(which).dropped(owner))
+        assert not self.run(self._store(which).beat(owner))
+        self._join(which)
+
+    @rule(which=WHICH)
+    def reader_dies(self, which: int) -> None:
+        """Declare a reader dead: others get what it has read and not acknowledged."""
+        place = self._place(which)
+        mine = [key for key in self.events if self.readers[place].has(key)]
+        if not mine:
+            return
+        self.run(self._bury_the_reader_of(*mine[0]))
+        self.readers[place] = Reader()
+        self.deliver(1 - place, 1000)
+        self.restart(place)
+
+    async def _bury_the_reader_of(self, watch: str, seq: int) -> None:
+        # What it has acknowledged is forgotten before long, and never comes again.
+        async with asyncio.timeout(10):
+            while len(self.events) < await self.admin.fetchval(EVENTS):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await self.admin.execute(BURY_READER, watch, seq)
+
+    def _die(self, *owners: str) -> None:
+        self.run(self._bury(owners))
+        super()._die(*owners)
+        ended = [n for n, each in self._free().items() if each.claims >= PARK_AFTER]
+        for name in ended:
+            known = self.watched[name]
+            assert known.watch is not None
+            status = known.last.status if known.last else None
+            self.events[known.watch, known.seq + 1] = name, status, TaskParkedError
+            self._end(name, known.watch)
+
+    async def _bury(self, owners: Sequence[str]) -> None:
+        # At once, so that no store of ours looks in between.
+        async with self.admin.transaction():
+            await self.admin.execute(BURY, owners)
+            await self.admin.execute(REAP, "%s %s")
+
+    def _to_claim(self, owner: str, limit: int) -> list[str]:
+        self.asked[owner] = asked = self.asked.get(owner, 0) + 1
+        mine = [each for each in self.watched.values() if each.owner == owner]
+        if any(each.claims > SUSPECT_AFTER for each in mine):
+            return []
+        free = self._free()
+        suspects = [n for n, each in free.items() if each.claims >= SUSPECT_AFTER]
+        others = [n for n in free if n not in suspects]
+        if suspects and (not others or asked % 4 == 0):
+            return suspects[:1]
+        return others[:limit]
+
+    def _claims(self, known: Watched) -> int:
+        return known.claims + 1
+
+
+def play(machine: Callable[[], StoreMachine], examples: int) -> None:
+    """Play so many stories."""
+    run_state_machine_as_test(
+        # Whatever makes one will do, as its documentation says.
+        cast("type[StoreMachine]", machine),
+        settings=settings(max_examples=examples, stateful_step_count=40, deadline=None),
+    )
+
+
+@pytest.mark.parametrize("examples", [30, slow(300)])
+def test_any_story_of_a_store_in_memory(examples: int) -> None:
+    """Which is one that anybody could have written."""
+    play(lambda: StoreMachine(MemoryStore()), examples)
+
+
+@pytest.mark.parametrize("examples", [20, slow(200)])
+def test_any_story_of_a_file(examples: int) -> None:
+    """One process, which may die and come again."""
+    play(SqliteMachine, examples)
+
+
+@pytest.mark.parametrize("examples", [15, slow(150)])
+def test_any_story_of_a_fleet(dsn: str, examples: int) -> None:
+    """Two processes, and workers and readers that die one by one."""
+    play(partial(FleetMachine, dsn), examples)
+
+
+def test_a_store_of_ones_own_works() -> None:
+    """The worker and the readers need no more than the protocol says."""
+    story = ["PENDING", "QUEUED", "SUCCESS"]
+    source = FakeStatusSource(dict.fromkeys("ab", story))
+
+    async def main() -> list[str]:
+        async with MemoryStore() as store, asyncio.TaskGroup() as group:
+            await store.add(list("ab"), context=1)
+            group.create_task(work(source, store, schedule=SOON, until_empty=True))
+            transitions = store.transitions(until_empty=True)
+            return [t.state.raw_status async for t in transitions if t.state]
+
+    assert sorted(story * 2) == sorted(run(main()))
