@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,3 +103,12 @@ def postgres() -> Iterator[PostgresServer]:
 def dsn(postgres: PostgresServer) -> str:
     """The address of an empty database."""
     return postgres.new_database()
+
+
+@pytest.fixture(params=["file", "server"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The place of an empty store: for what holds wherever it is."""
+    if request.param == "file":
+        return str(tmp_path / "voices.db")
+    dsn: str = request.getfixturevalue("dsn")
+    return dsn

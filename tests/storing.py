@@ -8,13 +8,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import attrs
+import pytest
 
-from camb_async import SqliteStore, StoredTask, Transition
+from camb_async import SqliteStore, StoredTask, TaskStore, Transition
 
 from .fakes import state
 from .helpers import until
+
+
+#: The names of workers, which PostgreSQL wants to be UUIDs.
+ME, OTHER, ONE, TWO = (UUID(int=number).hex for number in range(4))
+
+#: For a test over `where` that takes long on a server.
+quick_with_a_file = pytest.mark.parametrize(
+    "where", ["file", pytest.param("server", marks=pytest.mark.slow)], indirect=True
+)
 
 
 def open_store(directory: Path) -> SqliteStore:
@@ -39,16 +50,14 @@ def told(stored: StoredTask, status: str, seq: int = 1, **options: Any) -> Trans
     return attrs.evolve(transition, **options)
 
 
-async def claimed(
-    store: SqliteStore, *tasks: str, owner: str = "me"
-) -> list[StoredTask]:
+async def claimed(store: TaskStore, *tasks: str, owner: str = ME) -> list[StoredTask]:
     """Add tasks, and claim all that is free."""
     await store.add(tasks)
     await store.join(owner)
     return await store.claim(owner, 1000)
 
 
-async def read(store: SqliteStore, count: int) -> list[Transition]:
+async def read(store: TaskStore, count: int) -> list[Transition]:
     """Return so many transitions, all of them acknowledged but the last."""
     transitions = store.transitions()
     async with asyncio.timeout(10):

@@ -51,7 +51,7 @@ from .storing import told
 
 ResultT = TypeVar("ResultT")
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
+slow = partial(pytest.param, marks=(pytest.mark.slow, pytest.mark.timeout(300)))
 
 NAMES = st.sampled_from(("a", "b", "c"))
 WHICH = st.sampled_from((0, 1))

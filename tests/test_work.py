@@ -21,13 +21,22 @@ from camb_async import (
     StoredTask,
     StoreError,
     TaskStatus,
+    TaskStore,
     Transition,
+    store_at,
     work,
 )
 
 from .fakes import FakeStatusSource, refused
 from .helpers import QUICK, SOON, run, served, until
-from .storing import no_thread_left, open_store, read, statuses
+from .storing import (
+    OTHER,
+    no_thread_left,
+    open_store,
+    quick_with_a_file,
+    read,
+    statuses,
+)
 
 
 class Shaky(SqliteStore):
@@ -55,13 +64,13 @@ class Shaky(SqliteStore):
         return await super().record(owner, transitions)
 
 
-def empty(source: Any, store: SqliteStore, **options: Any) -> Coroutine[Any, Any, None]:
+def empty(source: Any, store: TaskStore, **options: Any) -> Coroutine[Any, Any, None]:
     """Work until there is nothing left."""
     options.setdefault("schedule", SOON)
     return work(source, store, until_empty=True, **options)
 
 
-async def read_all(store: SqliteStore) -> list[Transition]:
+async def read_all(store: TaskStore) -> list[Transition]:
     """Return what there is to read until nothing is watched any more."""
     return [transition async for transition in store.transitions(until_empty=True)]
 
@@ -73,13 +82,13 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
     assert task.cancelled()
 
 
-def test_every_change_of_every_task_is_delivered(tmp_path: Path) -> None:
+def test_every_change_of_every_task_is_delivered(where: str) -> None:
     """Work and reader side by side, as in a program that works through a batch."""
     names = [f"task-{number}" for number in range(50)]
     source = FakeStatusSource({n: ["PENDING", "QUEUED", "SUCCESS"] for n in names})
 
     async def main() -> list[Transition]:
-        async with open_store(tmp_path) as store, asyncio.TaskGroup() as group:
+        async with store_at(where) as store, asyncio.TaskGroup() as group:
             await store.add(names, context={"chat": 1})
             group.create_task(empty(source, store, capacity=7))
             return await read_all(store)
@@ -91,13 +100,13 @@ def test_every_change_of_every_task_is_delivered(tmp_path: Path) -> None:
     assert len(transitions) == len({t.key for t in transitions})
 
 
-def test_a_real_service_works_as_well(tmp_path: Path) -> None:
+def test_a_real_service_works_as_well(where: str) -> None:
     """A session of the simulator, all outcomes, some faults."""
 
     async def main() -> list[Transition]:
         async with (
             served(speed=100) as (simulator, camb),
-            open_store(tmp_path) as store,
+            store_at(where) as store,
             asyncio.TaskGroup() as group,
         ):
             simulator.add_task("a", answers=["PENDING", "503", "SUCCESS"])
@@ -111,17 +120,17 @@ def test_a_real_service_works_as_well(tmp_path: Path) -> None:
     assert ["PENDING", "ERROR"] == statuses(transitions, "b")
 
 
-def test_no_more_is_held_than_the_capacity(tmp_path: Path) -> None:
+def test_no_more_is_held_than_the_capacity(where: str) -> None:
     """Other tasks wait for their turn, and another worker may have them."""
     source = FakeStatusSource()
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add([f"task-{number}" for number in range(20)])
             working = asyncio.create_task(work(source, store, capacity=3))
             await until(lambda: len({name for _, name in source.asked}) >= 3)
-            await store.join("other")
-            assert 17 == len(await store.claim("other", 99))
+            await store.join(OTHER)
+            assert 17 == len(await store.claim(OTHER, 99))
             await cancelled(working)
 
     run(main())
@@ -134,12 +143,12 @@ def test_a_capacity_of_none_is_refused(tmp_path: Path) -> None:
         run(work(FakeStatusSource(), open_store(tmp_path), capacity=0))
 
 
-def test_tasks_are_taken_up_as_they_are_added(tmp_path: Path) -> None:
+def test_tasks_are_taken_up_as_they_are_added(where: str) -> None:
     """Without a pause; and a discarded one is not polled any more."""
     source = FakeStatusSource({"b": ["SUCCESS"], "c": ["SUCCESS"]})
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             working = asyncio.create_task(work(source, store, schedule=SOON))
             transitions = store.transitions()
             for name in "ab":
@@ -157,11 +166,11 @@ def test_tasks_are_taken_up_as_they_are_added(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_task_that_is_discarded_and_added_again_is_another(tmp_path: Path) -> None:
+def test_a_task_that_is_discarded_and_added_again_is_another(where: str) -> None:
     """First sight is reported again, under another key."""
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             working = asyncio.create_task(
                 work(FakeStatusSource(), store, schedule=SOON)
             )
@@ -178,14 +187,14 @@ def test_a_task_that_is_discarded_and_added_again_is_another(tmp_path: Path) -> 
     run(main())
 
 
-def test_nothing_is_repeated_after_a_restart(tmp_path: Path) -> None:
+def test_nothing_is_repeated_after_a_restart(where: str) -> None:
     """Each start goes on from what is recorded; seq has no gaps, time goes on."""
     source = FakeStatusSource({"a": ["PENDING"]})
     story = ["PENDING", "QUEUED", "RUNNING", "SUCCESS"]
 
     async def start(before: str, status: str) -> Transition:
         source.script("a", before, before, status)
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add("a", context="once")
             working = asyncio.create_task(work(source, store, schedule=SOON))
             transitions = store.transitions()
@@ -206,21 +215,21 @@ def test_nothing_is_repeated_after_a_restart(tmp_path: Path) -> None:
     assert all(t.uncertainty is not None for t in transitions[1:])
 
 
-def test_what_was_seen_is_recorded_before_leaving(tmp_path: Path) -> None:
+def test_what_was_seen_is_recorded_before_leaving(where: str) -> None:
     """A cancelled worker writes down what it has, and gives all back, at once."""
     names = [f"task-{number}" for number in range(100)]
     source = FakeStatusSource({name: ["SUCCESS"] for name in names})
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add([*names, "slow"])
             working = asyncio.create_task(work(source, store, schedule=SOON))
             await until(lambda: len(source.asked) >= 100)
             async with asyncio.timeout(5):
                 await cancelled(working)
             left = await store.watching()
-            await store.join("other")
-            free = await store.claim("other", 999)
+            await store.join(OTHER)
+            free = await store.claim(OTHER, 999)
             assert left == len(free)
             done = await store.deliver(999)
 
@@ -231,13 +240,14 @@ def test_what_was_seen_is_recorded_before_leaving(tmp_path: Path) -> None:
     run(main())
 
 
+@quick_with_a_file
 @pytest.mark.parametrize("times", [1, 2, 5])
-def test_a_worker_may_be_cancelled_wherever_it_is(tmp_path: Path, times: int) -> None:
+def test_a_worker_may_be_cancelled_wherever_it_is(where: str, times: int) -> None:
     """Also again, while it leaves: it gives back what it holds all the same."""
     source = FakeStatusSource({"a": ["PENDING", "QUEUED"]})
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add(["a", "b"])
             for step in range(40):
                 working = asyncio.create_task(work(source, store, schedule=SOON))
@@ -248,24 +258,24 @@ def test_a_worker_may_be_cancelled_wherever_it_is(tmp_path: Path, times: int) ->
                     await asyncio.sleep(0)
                 await asyncio.wait([working])
                 assert working.cancelled()
-                await store.join(f"other-{step}")
-                assert 2 == len(await store.claim(f"other-{step}", 9))
-                await store.release(f"other-{step}")
+                await store.join(OTHER)
+                assert 2 == len(await store.claim(OTHER, 9))
+                await store.release(OTHER)
 
     run(main())
 
 
 def test_a_deadline_that_passed_meanwhile_is_final_after_one_poll(
-    tmp_path: Path,
+    where: str,
 ) -> None:
     """Whoever is done by then has succeeded; each has one end."""
     source = FakeStatusSource({"a": ["PENDING"], "b": ["SUCCESS"]})
 
     async def main() -> list[Transition]:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add(["a", "b"], deadline=0.01)
         await asyncio.sleep(0.02)
-        async with open_store(tmp_path) as store, asyncio.TaskGroup() as group:
+        async with store_at(where) as store, asyncio.TaskGroup() as group:
             group.create_task(empty(source, store))
             return await read_all(store)
 
@@ -278,14 +288,14 @@ def test_a_deadline_that_passed_meanwhile_is_final_after_one_poll(
     assert 2 == sum(t.is_final for t in transitions)
 
 
-def test_a_refused_key_ends_the_work_and_no_task(tmp_path: Path) -> None:
+def test_a_refused_key_ends_the_work_and_no_task(where: str) -> None:
     """It says nothing about the tasks; with the right key it goes on."""
     source = FakeStatusSource(
         {"a": ["PENDING", AuthenticationError("", status_code=401)]}
     )
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add(["a", "b"])
             with pytest.raises(AuthenticationError):
                 await work(source, store, schedule=SOON)
@@ -301,11 +311,11 @@ def test_a_refused_key_ends_the_work_and_no_task(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_session_that_is_closed_ends_the_work_and_no_task(tmp_path: Path) -> None:
+def test_a_session_that_is_closed_ends_the_work_and_no_task(where: str) -> None:
     """A program that leaves its blocks in the wrong order loses nothing."""
 
     async def main() -> None:
-        async with open_store(tmp_path) as store:
+        async with store_at(where) as store:
             await store.add("a")
             with pytest.raises(SessionClosedError):
                 await work(CambSession("key"), store)
@@ -315,13 +325,13 @@ def test_a_session_that_is_closed_ends_the_work_and_no_task(tmp_path: Path) -> N
     run(main())
 
 
-def test_an_answer_about_one_task_ends_that_one(tmp_path: Path) -> None:
+def test_an_answer_about_one_task_ends_that_one(where: str) -> None:
     """The error comes back with its class and its data."""
     denied = PermissionDeniedError("Not yours.", status_code=403, request_id="r1")
     source = FakeStatusSource({"a": [denied], "b": [refused(), "SUCCESS"]})
 
     async def main() -> list[Transition]:
-        async with open_store(tmp_path) as store, asyncio.TaskGroup() as group:
+        async with store_at(where) as store, asyncio.TaskGroup() as group:
             await store.add(["a", "b"])
             group.create_task(empty(source, store))
             return await read_all(store)
@@ -380,9 +390,9 @@ def test_a_store_that_fails_at_the_end_costs_a_line(
             working = asyncio.create_task(work(source, store, schedule=SOON))
             await until(lambda: "The store fails" in caplog.text)
             await cancelled(working)
-            await store.join("other")
+            await store.join(OTHER)
             store.failures = 0
-            assert 1 == len(await store.claim("other", 9))
+            assert 1 == len(await store.claim(OTHER, 9))
             source.on_poll = lambda _task: None
         async with open_store(tmp_path) as store, asyncio.TaskGroup() as group:
             group.create_task(empty(source, store))
@@ -430,8 +440,8 @@ def test_a_worker_that_is_cancelled_while_it_leaves_gives_all_back(
             store.before = cancel
             await asyncio.wait([working])
             assert working.cancelled()
-            await store.join("other")
-            assert 1 == len(await store.claim("other", 9))
+            await store.join(OTHER)
+            assert 1 == len(await store.claim(OTHER, 9))
             assert ["PENDING"] == statuses(await store.deliver(9))
 
     run(main())
@@ -515,7 +525,7 @@ def test_a_worker_that_was_given_up_begins_anew(tmp_path: Path) -> None:
     assert ["PENDING", "SUCCESS"] == statuses(run(main()))
 
 
-def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
+def test_two_workers_share_the_tasks(where: str) -> None:
     """Within one process, say for two keys: each task is polled by one of them."""
     names = [f"task-{number}" for number in range(40)]
     sources = [
@@ -523,7 +533,7 @@ def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
     ]
 
     async def main() -> list[Transition]:
-        async with open_store(tmp_path) as store, asyncio.TaskGroup() as group:
+        async with store_at(where) as store, asyncio.TaskGroup() as group:
             await store.add(names)
             for source in sources:
                 group.create_task(empty(source, store, capacity=10))
