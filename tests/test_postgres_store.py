@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from camb_async import PostgresStore
 
 from .helpers import run
@@ -15,3 +18,15 @@ def test_a_task_is_added_once(dsn: str) -> None:
             return [await store.add("a"), await store.add("a"), await store.watching()]
 
     assert [1, 0, 1] == run(main())
+
+
+def test_the_tables_are_made_once(dsn: str) -> None:
+    """Though all processes of a fleet start together, and find none."""
+
+    async def main() -> list[int]:
+        async with contextlib.AsyncExitStack() as stack:
+            stores = [PostgresStore(dsn) for _ in range(6)]
+            await asyncio.gather(*map(stack.enter_async_context, stores))
+            return [await store.watching() for store in stores]
+
+    assert [0] * 6 == run(main())

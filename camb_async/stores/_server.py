@@ -223,7 +223,8 @@ def _without_pgbouncer(dsn: str) -> tuple[str, bool]:
 
 
 async def _make_tables(connection: _Connection) -> None:
-    async with connection.transaction():
-        await connection.execute(f"select pg_advisory_xact_lock({SCHEMA_LOCK})")
-        if not await connection.fetchval(IS_MADE):
+    # The server remembers that there were none, so after the lock it is no use to ask.
+    with contextlib.suppress(asyncpg.DuplicateTableError):
+        async with connection.transaction():
+            await connection.execute(f"select pg_advisory_xact_lock({SCHEMA_LOCK})")
             await connection.execute(SCHEMA)
