@@ -169,6 +169,8 @@ class PostgresServer:
     def close(self) -> None:
         """End it, and leave nothing behind."""
         if self._process is not None:
+            # One that is frozen would not hear of it.
+            self.thaw()
             # SIGTERM would wait for whoever is connected.
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)

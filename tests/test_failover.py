@@ -29,14 +29,23 @@ def servers(postgres: PostgresServer) -> Iterator[tuple[PostgresServer, Standby]
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("end", [PostgresServer.kill, PostgresServer.freeze])
+@pytest.mark.parametrize(
+    ("end", "order"),
+    [
+        (PostgresServer.kill, 1),
+        (PostgresServer.kill, -1),
+        (PostgresServer.freeze, 1),
+    ],
+)
 def test_a_fleet_goes_on_with_the_other_server(
-    servers: tuple[PostgresServer, Standby], end: Callable[[PostgresServer], None]
+    servers: tuple[PostgresServer, Standby],
+    end: Callable[[PostgresServer], None],
+    order: int,
 ) -> None:
     """Nothing that was recorded is lost, or comes twice."""
     primary, standby = servers
     database = primary.new_database().rpartition("/")[2]
-    hosts = ",".join(f"127.0.0.1:{each.port}" for each in servers)
+    hosts = ",".join(f"127.0.0.1:{each.port}" for each in servers[::order])
     dsn = f"postgresql://camb:x@{hosts}/{database}?target_session_attrs=read-write"
     source = FakeStatusSource(
         {name: ["PENDING"] * n + ["QUEUED", "SUCCESS"] for n, name in enumerate(NAMES)}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
 from camb_async import PostgresStore
+from camb_async.stores._server import each_host
 
 from .helpers import run
 
@@ -30,3 +33,24 @@ def test_the_tables_are_made_once(dsn: str) -> None:
             return [await store.watching() for store in stores]
 
     assert [0] * 6 == run(main())
+
+
+@pytest.mark.parametrize(
+    ("dsn", "each"),
+    [
+        ("postgresql://h/db", ["postgresql://h/db"]),
+        (
+            "postgres://a:b,c@h:1,[::1]:2",
+            ["postgres://a:b,c@h:1", "postgres://a:b,c@[::1]:2"],
+        ),
+        (
+            "postgresql://h,i?user=x,y",
+            ["postgresql://h?user=x,y", "postgresql://i?user=x,y"],
+        ),
+        ("postgresql:///db?host=h,i", ["postgresql:///db?host=h,i"]),
+        ("no address", ["no address"]),
+    ],
+)
+def test_each_host_is_tried_by_itself(dsn: str, each: list[str]) -> None:
+    """With what else the address says; what is none is left to asyncpg."""
+    assert each == each_host(dsn)

@@ -37,6 +37,8 @@ _NO_SUCH_ROW: Final = "23503"
 _DSN: Final = re.compile(
     r"(?:postgres|postgresql)://(?:[^@/?#]*@)?([\w.,:\[\]-]*(?:/[\w.-]*)?)(?:\?[^@]*)?"
 )
+# Who asks, which hosts, and the rest of a DSN.
+_HOSTS: Final = re.compile(r"(\w+://(?:[^@/?#]*@)?)([^@/?#]*)(.*)", re.DOTALL)
 
 if TYPE_CHECKING:
     # Only the types of asyncpg are told apart by what their rows are.
@@ -54,7 +56,8 @@ class Server:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn, self._pooled = _without_pgbouncer(dsn)
+        address, self._pooled = _without_pgbouncer(dsn)
+        self._dsns: Final = each_host(address)
         self.place: Final = place(dsn)
         self._turn = asyncio.Lock()
         self._calls = set[asyncio.Task[Any]]()
@@ -162,9 +165,17 @@ class Server:
         return self._connection
 
     async def _connect(self) -> _Connection:
+        # Each host has its share of the time, since the first may hang for ever.
+        *dsns, last = self._dsns
+        for dsn in dsns:
+            with contextlib.suppress(Exception):
+                return await self._connect_to(dsn)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, dsn: str) -> _Connection:
         return await asyncpg.connect(
-            self._dsn,
-            timeout=_CALL_TIMEOUT,
+            dsn,
+            timeout=_CALL_TIMEOUT / len(self._dsns),
             command_timeout=_STATEMENT_TIMEOUT,
             statement_cache_size=0 if self._pooled else 100,
             server_settings={"application_name": "camb_async"},
@@ -209,6 +220,15 @@ def place(dsn: str) -> str:
     """Return where a server is, without a word of who asks and by which password."""
     found = _DSN.fullmatch(dsn)
     return f"postgresql://{found[1]}" if found else "The PostgreSQL server"
+
+
+def each_host(dsn: str) -> list[str]:
+    """Return a DSN for each of the hosts that one names, in its order."""
+    found = _HOSTS.fullmatch(dsn)
+    if found is None:
+        return [dsn]
+    who, hosts, rest = found.groups()
+    return [f"{who}{host}{rest}" for host in hosts.split(",")]
 
 
 def _without_pgbouncer(dsn: str) -> tuple[str, bool]:
