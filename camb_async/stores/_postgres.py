@@ -351,8 +351,9 @@ class PostgresStore:
 
     @property
     def _open_reader(self) -> LeasedReader:
+        server = self._open_server
         if self._reader is None:
-            self._reader = LeasedReader(self._open_server, self._name, self._lease)
+            self._reader = LeasedReader(server, self._name, self._lease)
             self._keepers.append(asyncio.ensure_future(self._reader.tell()))
         return self._reader
 
