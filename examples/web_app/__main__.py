@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import socket
 import sys
@@ -10,10 +11,16 @@ import warnings
 
 import uvicorn
 
-from camb_async import CambSession, ConfigurationError, ShortDescriptionWarning
+from camb_async import (
+    CambSession,
+    ConfigurationError,
+    ShortDescriptionWarning,
+    StoreError,
+)
 
-from .app import LOOPBACK_HOSTS, create_app
-from .service import is_simulated
+from .app import LEASE, LOOPBACK_HOSTS, create_app
+from .orders import OrdersError
+from .service import is_simulated, open_records, place
 
 
 # Seconds that an order under way is given to be answered when the server stops.
@@ -24,23 +31,30 @@ _GRACE = 3
 def main() -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code."""
     arguments = _parse()
-    try:
-        if not is_simulated():
-            CambSession()
-    except ConfigurationError as error:
-        _say(f"error: {error}", on_stderr=True)
-        return 2
-    try:
-        listener = _listen(arguments.host, arguments.port)
-    except OSError as error:
-        where = f"{arguments.host}:{arguments.port}"
-        _say(f"error: {where} cannot be had: {error.strerror}", on_stderr=True)
-        return 2
-    # The page itself tells of a short description, before it is sent.
-    warnings.simplefilter("ignore", ShortDescriptionWarning)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    hosts = [*LOOPBACK_HOSTS, arguments.host, *arguments.allow_host]
-    app = create_app(hosts=hosts, heartbeat=arguments.heartbeat)
+    with place() as where:
+        try:
+            if not is_simulated():
+                CambSession()
+            asyncio.run(_try_out(where))
+            listener = _listen(arguments.host, arguments.port)
+        except (ConfigurationError, StoreError, OrdersError) as error:
+            return _refuse(error)
+        except OSError as error:
+            there = f"{arguments.host}:{arguments.port}"
+            return _refuse(f"{there} cannot be had: {error.strerror}")
+        # The page itself tells of a short description, before it is sent.
+        warnings.simplefilter("ignore", ShortDescriptionWarning)
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        return _serve(arguments, where, listener)
+
+
+def _serve(arguments: argparse.Namespace, where: str, listener: socket.socket) -> int:
+    app = create_app(
+        where,
+        hosts=[*LOOPBACK_HOSTS, arguments.host, *arguments.allow_host],
+        heartbeat=arguments.heartbeat,
+        lease=arguments.lease,
+    )
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=_GRACE)
     )
@@ -50,6 +64,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+async def _try_out(where: str) -> None:
+    async with open_records(where, lease=LEASE):
+        pass
 
 
 def _parse() -> argparse.Namespace:
@@ -74,6 +93,13 @@ def _parse() -> argparse.Namespace:
         metavar="SECONDS",
         help="time between two signs of life on each stream",
     )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=LEASE,
+        metavar="SECONDS",
+        help="time after which others go on for a server that died (PostgreSQL only)",
+    )
     return parser.parse_args()
 
 
@@ -90,8 +116,13 @@ def _greet(listener: socket.socket) -> None:
     _say("Ctrl-C stops it.")
 
 
-def _say(text: str, *, on_stderr: bool = False) -> None:
-    print(text, file=sys.stderr if on_stderr else sys.stdout, flush=True)
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _refuse(reason: object) -> int:
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    return 2
 
 
 if __name__ == "__main__":

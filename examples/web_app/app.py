@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,9 +21,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from camb_async import CambError, TaskWatcher
+from camb_async import CambError
 
-from .board import Cursor, Voice
+from .board import Cursor
 from .desk import Desk
 from .guard import (
     SecurityHeaders,
@@ -31,17 +32,18 @@ from .guard import (
     visitor_of,
     welcome,
 )
-from .outcomes import card, outcome_of
 from .previews import PreviewError, Previews, is_local, link_session
 from .problems import LEFT_UNKNOWN, Problem
-from .service import is_simulated, open_service
+from .service import is_simulated, open_records, open_service
 from .stream import event_stream
+from .voice import Voice, card
 
 
 logger = logging.getLogger(__name__)
 
 #: The names by which this machine may be asked for.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+LEASE = 10.0  # seconds
 DESCRIPTION_MAX = 1000  # characters
 TEXT_MAX = 1000
 
@@ -56,19 +58,25 @@ class State(TypedDict):
 
 
 def create_app(
-    *, hosts: Iterable[str] = LOOPBACK_HOSTS, heartbeat: float = 10.0
+    where: str,
+    *,
+    hosts: Iterable[str] = LOOPBACK_HOSTS,
+    heartbeat: float = 10.0,
+    lease: float = LEASE,
 ) -> Starlette:
     """Return the application.
 
     Args:
+        where: the file or the DSN for all that outlives the process.
         hosts: the host names it may be asked for. A page of somebody else's that
             has its own name point to this machine is refused by that.
         heartbeat: seconds between two signs of life on each stream.
+        lease: seconds after which others go on with what a dead process watched.
     """
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[State]:
-        async with open_desk() as desk:
+        async with open_desk(where, lease=lease) as desk:
             yield {"desk": desk, "heartbeat": heartbeat}
 
     return Starlette(
@@ -91,15 +99,16 @@ def create_app(
 
 
 @asynccontextmanager
-async def open_desk() -> AsyncGenerator[Desk]:
-    """Provide the desk, with the one watcher that all visitors share."""
+async def open_desk(where: str, *, lease: float = LEASE) -> AsyncGenerator[Desk]:
+    """Provide the desk that all visitors share."""
     async with (
         open_service() as camb,
         link_session(local=is_local(camb.base_url)) as http,
-        TaskWatcher(camb, keep_open=True) as watcher,
+        open_records(where, lease=lease) as (store, orders),
         anyio.create_task_group() as group,
     ):
-        desk = Desk(camb, watcher, Previews(camb, http))
+        desk = Desk(camb, store, orders, Previews(camb, http))
+        await desk.open()
         group.start_soon(desk.run)
         yield desk
         group.cancel_scope.cancel()
@@ -151,16 +160,16 @@ async def order(request: Request) -> Response:
         result = LEFT_UNKNOWN
     if isinstance(result, Problem):
         return _problem(result)
-    return JSONResponse(card(result, result.began), 201)
+    return JSONResponse(card(result, time.time()), 201)
 
 
 async def watch_again(request: Request) -> Response:
     """Watch a voice again that was given up, not by the service."""
     refuse_other_sites(request)
     voice = _voice(request)
-    if voice.is_running or not outcome_of(voice.latest).can_resume:
+    if voice.is_running or not voice.outcome.can_resume:
         raise HTTPException(409, "This voice is not one to watch again.")
-    _desk(request).watch_again(voice)
+    await _desk(request).watch_again(voice)
     return Response(status_code=204)
 
 
@@ -177,13 +186,12 @@ async def find_previews(request: Request) -> Response:
 async def preview(request: Request) -> Response:
     """Pass the audio of a preview on."""
     voice = _voice(request)
-    run_id = None if voice.latest is None else voice.latest.run_id
     number: int = request.path_params["number"]
-    if run_id is None or not 1 <= number <= (voice.previews or 0):
+    if voice.run_id is None or not 1 <= number <= (voice.previews or 0):
         raise HTTPException(404, "There is no such preview.")
     previews = _desk(request).previews
     try:
-        return await previews.open(run_id, number, request.headers.get("range"))
+        return await previews.open(voice.run_id, number, request.headers.get("range"))
     except (CambError, PreviewError) as error:
         logger.warning("Preview %s of %s: %s", number, voice.task, error)
         raise HTTPException(502, "The preview cannot be had just now.") from None

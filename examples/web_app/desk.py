@@ -1,8 +1,9 @@
-"""Where orders come in and news goes out: one watcher, one board, one bell.
+"""Where orders come in and news goes out: one store, one table, one board, one bell.
 
-The watcher's transitions reach the board in ``run`` and nowhere else, with the
-voice's id as their context. An application that must survive a restart keeps its
-watches in a store instead, and changes ``run`` and ``order`` only.
+The tasks are watched by ``work`` over a store, together with all other processes that
+share it. Each transition comes to one reader of one of them, with the voice's id as
+its context. That reader writes into the application's table how the voice stands, and
+each process has a look at the table now and then, for the pages that it serves.
 """
 
 from __future__ import annotations
@@ -10,23 +11,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Generator
+import time
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
 import anyio
 
-from camb_async import CambError, CambSession, TaskWatcher
+from camb_async import (
+    AdaptiveSchedule,
+    CambError,
+    CambSession,
+    StoreError,
+    TaskStore,
+    Transition,
+    work,
+)
 
-from .board import Board, Voice
+from .board import Board
+from .orders import Orders, OrdersError
 from .outcomes import Left, left_of
 from .previews import Previews
-from .problems import Problem, problem_of
+from .problems import LEFT_UNWRITTEN, Problem, problem_of
+from .voice import Voice
 
 
 logger = logging.getLogger(__name__)
 
 STREAMS_PER_VISITOR = 12
 STREAMS_OVERALL = 500
+
+_LOOK_EVERY = 0.5  # seconds, for what other processes wrote into the table
+_PAUSE = 5.0  # seconds, before what failed is tried again
+_READERS = 4  # so that one whose previews take long holds up no other voice
 
 
 class Bell:
@@ -60,34 +76,45 @@ class Bell:
 
 
 class Desk:
-    """Takes orders, and moves what becomes of them to the board."""
+    """Takes orders, and moves what becomes of them to the table and the board."""
 
     def __init__(
-        self, camb: CambSession, watcher: TaskWatcher, previews: Previews
+        self,
+        camb: CambSession,
+        store: TaskStore,
+        orders: Orders,
+        previews: Previews,
     ) -> None:
         self.board = Board(life=secrets.token_hex(4))
         self.bell = Bell()
         self.previews = previews
         self._camb = camb
-        self._watcher = watcher
+        self._store = store
+        self._orders = orders
         self._ordering: set[str] = set()
 
+    async def open(self) -> None:
+        """Show what was ordered before, and have it watched.
+
+        A process that was killed may have written a voice down and no more. To add
+        what is watched already changes nothing.
+        """
+        await self._look()
+        for voice in self.board.all_running():
+            await self._watch(voice)
+
     async def run(self) -> None:
-        """Move transitions to the board until cancelled."""
+        """Watch, read and look until cancelled."""
         async with anyio.create_task_group() as group:
-            async for transition in self._watcher:
-                logger.info("%s is %s", transition.task, transition.status)
-                voice = self.board.apply(transition, _now())
-                if voice is None:
-                    continue
-                self.bell.ring(voice.visitor)
-                if transition.succeeded:
-                    group.start_soon(self.find_previews, voice)
+            group.start_soon(self._insist, lambda: work(self._camb, self._store))
+            group.start_soon(self._insist, self._look_now_and_then)
+            for _ in range(_READERS):
+                group.start_soon(self._insist, self._read)
 
     async def order(
         self, visitor: str, *, description: str, text: str
     ) -> Voice | Problem:
-        """Order a voice and watch its task; or say why that did not work."""
+        """Order a voice and have its task watched; or say why that did not work."""
         if visitor in self._ordering:
             return _ONE_AT_A_TIME
         if not self.board.has_room(visitor):
@@ -97,6 +124,17 @@ class Desk:
             task = await self._camb.create_text_to_voice(
                 text=text, voice_description=description
             )
+            voice = Voice(
+                voice_id=secrets.token_urlsafe(9),
+                visitor=visitor,
+                task=task,
+                description=description,
+                text=text,
+            )
+            await self._write_down(voice)
+        except (OrdersError, StoreError) as error:
+            logger.error("A voice was ordered and not written down: %s", error)  # noqa: TRY400
+            return LEFT_UNWRITTEN
         except CambError as error:
             logger.warning("A voice could not be ordered: %s", error)
             return problem_of(error)
@@ -105,52 +143,103 @@ class Desk:
             raise
         finally:
             self._ordering.discard(visitor)
-        voice, touched = self.board.add(
-            visitor,
-            secrets.token_urlsafe(9),
-            task,
-            description=description,
-            text=text,
-            now=_now(),
-        )
-        self._watcher.add(task, context=voice.voice_id)
-        for whose in touched:
-            self.bell.ring(whose)
         return voice
 
     def likely(self, visitor: str) -> dict[str, Left]:
         """Return what is likely left of a visitor's voices, by their ids."""
+        schedule, now = self._camb.schedule, time.time()
+        if not isinstance(schedule, AdaptiveSchedule):
+            return {}
         etas = {
-            voice.voice_id: self._watcher.eta(voice.task)
+            voice.voice_id: schedule.eta(voice.task, now - voice.began)
             for voice in self.board.running(visitor)
         }
         return {
             voice_id: left_of(eta) for voice_id, eta in etas.items() if eta is not None
         }
 
-    def watch_again(self, voice: Voice) -> Voice:
+    async def watch_again(self, voice: Voice) -> None:
         """Watch a voice that ended without the service having the last word."""
-        self._watcher.add(voice.task, context=voice.voice_id)
-        resumed = self.board.resume(voice)
-        self.bell.ring(voice.visitor)
-        return resumed
+        await self._change(voice.voice_id, Voice.resumed)
+        await self._watch(voice)
 
     async def find_previews(self, voice: Voice) -> None:
         """Find out how many previews a finished voice has."""
-        run_id = None if voice.latest is None else voice.latest.run_id
-        if run_id is None:
+        if voice.run_id is None:
             return
         count = None
         try:
-            count = len(await self.previews.links(run_id))
+            count = len(await self.previews.links(voice.run_id))
         except (CambError, ValueError) as error:  # a run id below 0 is a ValueError
             logger.warning("No previews of %s: %s", voice.task, error)
-        if self.board.set_previews(voice.voice_id, count) is not None:
+        await self._change(voice.voice_id, lambda voice: voice.with_previews(count))
+
+    async def _write_down(self, voice: Voice) -> None:
+        for voice_id in self.board.surplus(voice.visitor):
+            await self._orders.remove(voice_id)
+            self._take_off(voice_id)
+        await self._orders.add(voice)
+        self._show(voice)
+        await self._watch(voice)
+
+    async def _watch(self, voice: Voice) -> None:
+        await self._store.add(voice.task, context=voice.voice_id)
+
+    async def _read(self) -> None:
+        async for transition in self._store.transitions():
+            logger.info("%s is %s", transition.task, transition.status)
+            await self._take(transition)
+
+    async def _take(self, transition: Transition) -> None:
+        """Take note of a transition; to do it once more does no harm."""
+        voice = await self._change(
+            transition.context, lambda voice: voice.after(transition)
+        )
+        if voice is not None and voice.lacks_previews:
+            await self.find_previews(voice)
+
+    async def _change(
+        self, voice_id: str, how: Callable[[Voice], Voice | None]
+    ) -> Voice | None:
+        voice = await self._orders.change(voice_id, how)
+        if voice is not None:
+            self._show(voice)
+        return voice
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await anyio.sleep(_LOOK_EVERY)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Bring the board up to what the table says."""
+        shown = self.board.versions()
+        written = await self._orders.versions()
+        for voice_id in shown.keys() - written.keys():
+            self._take_off(voice_id)
+        for voice_id, version in written.items():
+            if shown.get(voice_id, 0) < version:
+                voice = await self._orders.get(voice_id)
+                if voice is not None:
+                    self._show(voice)
+
+    def _show(self, voice: Voice) -> None:
+        if self.board.put(voice):
             self.bell.ring(voice.visitor)
 
+    def _take_off(self, voice_id: str) -> None:
+        whose = self.board.remove(voice_id)
+        if whose is not None:
+            self.bell.ring(whose)
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    async def _insist(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Do a job again whenever it fails: what it left undone comes again."""
+        while True:
+            try:
+                await job()
+            except (CambError, OrdersError) as error:
+                logger.error("It is tried again in %.0f s: %s", _PAUSE, error)  # noqa: TRY400
+            await anyio.sleep(_PAUSE)
 
 
 _ONE_AT_A_TIME = Problem(

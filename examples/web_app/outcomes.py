@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from camb_async import (
-    AuthenticationError,
     DeadlineExceededError,
     Eta,
     Guidance,
@@ -28,8 +26,6 @@ from camb_async import (
     TaskTimeoutError,
     Transition,
 )
-
-from .board import Voice
 
 
 @attrs.frozen(kw_only=True)
@@ -53,32 +49,6 @@ class Outcome:
     can_resume: bool = False
 
 
-def card(voice: Voice, now: float) -> dict[str, Any]:
-    """Return a voice as the page gets it: values for JSON, nothing is markup."""
-    outcome = outcome_of(voice.latest)
-    return {
-        "id": voice.voice_id,
-        "number": voice.number,
-        "changed": voice.changed,
-        "task_id": voice.task.task_id,
-        "description": voice.description,
-        "text": voice.text,
-        "running": voice.is_running,
-        "seconds": round((voice.ended or now) - voice.began, 1),
-        "tone": outcome.tone,
-        "icon": outcome.guidance.icon,
-        "action": outcome.guidance.action,
-        "title": outcome.title,
-        "advice": outcome.advice,
-        "said": outcome.said,
-        "can_resume": outcome.can_resume,
-        "status": _status_text(voice.latest),
-        "succeeded": voice.latest is not None and voice.latest.succeeded,
-        "previews": voice.previews,
-        "previews_failed": voice.previews_failed,
-    }
-
-
 #: Seconds: from and to when a voice is likely to be done; no end is None.
 Left = tuple[int, int | None]
 
@@ -95,20 +65,24 @@ def left_of(eta: Eta) -> Left:
     )
 
 
-def outcome_of(latest: Transition | None) -> Outcome:
+def outcome_of(latest: Transition) -> Outcome:
     """Return the words for a voice whose latest transition is this."""
-    if latest is None:
-        return _SENT
     if latest.error is not None:
         return _ended(latest.error, latest.state)
     if latest.succeeded:
         return _READY if latest.run_id is not None else _READY_WITHOUT_RUN
     if latest.status is TaskStatus.PENDING:
         return _PENDING
-    return attrs.evolve(_UNKNOWN, said=_status_text(latest))
+    return attrs.evolve(_UNKNOWN, said=status_of(latest))
 
 
-_SENT = Outcome(
+def status_of(latest: Transition) -> str:
+    """Return the service's own word for how a voice stands; empty if it had none."""
+    return "" if latest.state is None else latest.state.raw_status[:60]
+
+
+#: A voice of which nothing has been heard yet.
+SENT = Outcome(
     tone="busy",
     title="Sent",
     advice="The order is in. Its first status will be here in a moment.",
@@ -180,16 +154,6 @@ _ENDS: Mapping[type[Exception], Outcome] = {
         guidance=TaskStatus.TIMEOUT.guidance,
         can_resume=True,
     ),
-    AuthenticationError: Outcome(
-        tone="lost",
-        title="No longer watched",
-        advice=(
-            "The service refuses this server's API key: whoever runs it must check "
-            "CAMB_API_KEY. The voice itself may be finished all the same."
-        ),
-        guidance=TaskStatus.UNKNOWN.guidance,
-        can_resume=True,
-    ),
     NotFoundError: Outcome(
         tone="bad",
         title="Not found",
@@ -236,9 +200,3 @@ def _what_it_said(state: TaskState | None) -> str:
         message = json.dumps(message, ensure_ascii=False, default=str)
     reason = state.exception_reason
     return " ".join(part for part in (message, reason and f"({reason})") if part)[:500]
-
-
-def _status_text(latest: Transition | None) -> str:
-    if latest is None or latest.state is None:
-        return ""
-    return latest.state.raw_status[:60]

@@ -55,6 +55,14 @@ LEFT_UNKNOWN = Problem(
         "it again: a second voice would be billed."
     ),
 )
+LEFT_UNWRITTEN = Problem(
+    status=500,
+    title="It was ordered, and could not be written down",
+    advice=(
+        "Look for it in the Camb.ai studio, and do not send it again: a second voice "
+        "would be billed."
+    ),
+)
 # The first class that fits counts.
 _PROBLEMS: Mapping[type[CambError], Problem] = {
     SubmissionUnknownError: LEFT_UNKNOWN,

@@ -1,14 +1,17 @@
-"""Which service the application talks to: Camb.ai, or the built-in simulator."""
+"""What the application talks to: Camb.ai or the simulator, a file or a database."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
-from camb_async import CambSession, TaskStatus
+from camb_async import CambSession, PostgresStore, TaskStatus, TaskStore, store_at
 from camb_async.simulator import Scenario, Simulator
+
+from .orders import Orders, is_dsn, open_orders
 
 
 # Every outcome turns up before long, so that a demonstration shows them.
@@ -47,3 +50,34 @@ async def open_service() -> AsyncGenerator[CambSession]:
         CambSession(simulator.api_key, base_url=simulator.base_url) as camb,
     ):
         yield camb
+
+
+@contextmanager
+def place() -> Generator[str]:
+    """Provide the place for all that outlives the process: a DSN, or a file.
+
+    The simulator forgets its tasks with its process, and so does the place then.
+    """
+    if not is_simulated():
+        yield os.environ.get("STORE") or "web_app.db"
+        return
+    with tempfile.TemporaryDirectory(prefix="web_app-") as directory:
+        yield f"{directory}/web_app.db"
+
+
+@asynccontextmanager
+async def open_records(
+    where: str, *, lease: float
+) -> AsyncGenerator[tuple[TaskStore, Orders]]:
+    """Provide the store of watched tasks, and the application's own table.
+
+    A database holds both; beside the store's file there is another one.
+
+    Raises:
+        StoreError: the store cannot be used.
+        OrdersError: the table cannot be used.
+    """
+    dsn = is_dsn(where)
+    store = PostgresStore(where, lease=lease) if dsn else store_at(where)
+    async with store, open_orders(where if dsn else f"{where}.orders") as orders:
+        yield store, orders

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 
 import anyio
@@ -10,7 +11,8 @@ from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEv
 
 from .board import Cursor, Update
 from .desk import Desk
-from .outcomes import Left, card
+from .outcomes import Left
+from .voice import card
 
 
 _RETRY_MS = 1500
@@ -52,7 +54,7 @@ def event_stream(
             while not closing.is_set():
                 rung.clear()
                 update = desk.board.since(visitor, cursor)
-                for event in _events(update, asyncio.get_running_loop().time()):
+                for event in _events(update, time.time()):
                     yield event
                 cursor = update.cursor
                 likely = desk.likely(visitor)

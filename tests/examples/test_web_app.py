@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,13 +55,16 @@ def refusing() -> Generator[tuple[Service, Server]]:
         yield service, server
 
 
-def settled(events: Iterator[Event]) -> Any:
-    """Return the first card that is no longer running and has its previews."""
+def settled(events: Iterator[Event], voice_id: str = "") -> Any:
+    """Return the first card that is no longer running and has its previews.
+
+    With an id, that of another voice is none.
+    """
     for event in events:
         cards = event.data["voices"] if event.name == "snapshot" else [event.data]
         for card in cards:
             done = card["previews"] is not None or not card["succeeded"]
-            if not card["running"] and done:
+            if not card["running"] and done and voice_id in ("", card["id"]):
                 return card
     pytest.fail("The stream ended before the voice did.")
 
@@ -416,17 +420,54 @@ def test_without_a_key_the_simulator_stands_in() -> None:
     assert ordered["running"]
 
 
-def test_bad_key_is_refused_before_the_start(service: Service) -> None:
+def test_bad_key_is_refused_before_the_start(service: Service, tmp_path: Path) -> None:
     """In one line, without showing it."""
     with pytest.raises(pytest.fail.Exception) as caught:
-        start(service, key="not a key")
+        start(service, tmp_path / "web_app.db", key="not a key")
 
     assert "error: The API key holds a character" in str(caught.value)
     assert "not a key" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
-def test_taken_port_is_refused(service: Service, server: Server) -> None:
+def test_taken_port_is_refused(
+    service: Service, server: Server, tmp_path: Path
+) -> None:
     """In one line."""
     with pytest.raises(pytest.fail.Exception, match="cannot be had"):
-        start(service, port=server.port)
+        start(service, tmp_path / "web_app.db", port=server.port)
+
+
+def test_taken_file_is_refused(service: Service, tmp_path: Path) -> None:
+    """In one line, which names the process that has it."""
+    with (
+        running(service, tmp_path / "web_app.db") as server,
+        pytest.raises(pytest.fail.Exception, match="is held by process") as caught,
+    ):
+        start(service, tmp_path / "web_app.db")
+
+    assert str(server.process.pid) in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_killed_server_goes_on_where_it_stopped(
+    service: Service, tmp_path: Path
+) -> None:
+    """The page shows what was ordered, and its end that came meanwhile."""
+    with running(service, tmp_path / "web_app.db") as server:
+        visitor = Visitor.of(server)
+        early, late = visitor.order("early"), visitor.order("late")
+        server.process.kill()
+        server.process.communicate()
+    service.end(early, "SUCCESS")
+    with running(service, tmp_path / "web_app.db", port=server.port):
+        with visitor.events() as events:
+            shown = {card["id"] for card in next(events).data["voices"]}
+        with visitor.events() as events:
+            done = settled(events, early["id"])
+            service.end(late, "TIMEOUT")
+            timed_out = settled(events, late["id"])
+
+    assert {early["id"], late["id"]} == shown
+    assert ("Ready", 2) == (done["title"], done["previews"])
+    assert "Timed out" == timed_out["title"]

@@ -1,12 +1,16 @@
-"""The web application's parts that need no server: board, words, links."""
+"""The web application's parts that need no server: board, table, words, links."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from camb_async import (
@@ -26,7 +30,6 @@ from camb_async import (
     TaskState,
     TaskStatus,
     TaskTimeoutError,
-    TaskWatcher,
     TextToVoiceResult,
     Transition,
     UnexpectedRedirectError,
@@ -41,9 +44,10 @@ from .web_app_client import need_web
 
 need_web()
 
-from examples.web_app.board import Board, Cursor, Voice  # noqa: E402
+from examples.web_app.board import Board, Cursor  # noqa: E402
 from examples.web_app.desk import Desk  # noqa: E402
-from examples.web_app.outcomes import card, left_of, outcome_of  # noqa: E402
+from examples.web_app.orders import Orders, OrdersError, open_orders  # noqa: E402
+from examples.web_app.outcomes import SENT, left_of, outcome_of  # noqa: E402
 from examples.web_app.previews import (  # noqa: E402
     OutsideResolver,
     PreviewError,
@@ -51,7 +55,9 @@ from examples.web_app.previews import (  # noqa: E402
     link_session,
 )
 from examples.web_app.problems import problem_of  # noqa: E402
+from examples.web_app.service import open_records  # noqa: E402
 from examples.web_app.stream import event_stream  # noqa: E402
+from examples.web_app.voice import Voice, card  # noqa: E402
 
 
 ANN, BOB = "ann", "bob"
@@ -59,18 +65,36 @@ TASK = TaskRef("t1")
 numbers = itertools.count()
 
 
-def order(board: Board, visitor: str = ANN, *, now: float = 0.0) -> Voice:
-    """Put a voice on the board."""
+def new(visitor: str = ANN, **fields: Any) -> Voice:
+    """Return a voice that was just ordered."""
     number = next(numbers)
-    voice, _touched = board.add(
-        visitor,
-        f"v{number}",
-        TaskRef(f"t{number}"),
-        description="calm",
-        text="Hello",
-        now=now,
-    )
-    return voice
+    told: dict[str, Any] = {
+        "voice_id": f"v{number}",
+        "visitor": visitor,
+        "task": TaskRef(f"t{number}"),
+        "description": "calm",
+        "text": "Hello",
+        "began": float(number),
+    }
+    return Voice(**(told | fields))
+
+
+def order(board: Board, visitor: str = ANN) -> Voice:
+    """Put a voice on the board."""
+    voice = new(visitor)
+    board.put(voice)
+    shown = board.find(visitor, voice.voice_id)
+    assert shown is not None
+    return shown
+
+
+def change(board: Board, voice: Voice, latest: Transition) -> Voice:
+    """Put a voice on the board as a transition leaves it."""
+    changed = voice.after(latest)
+    assert changed is not None
+    changed = attrs.evolve(changed, version=voice.version + 1)
+    board.put(changed)
+    return changed
 
 
 def transition(
@@ -78,6 +102,7 @@ def transition(
     status: TaskStatus | None = TaskStatus.SUCCESS,
     *,
     error: Exception | None = None,
+    key: tuple[str, int] = ("watch", 1),
     **state: Any,
 ) -> Transition:
     """Return a transition as a watcher reports it."""
@@ -91,6 +116,7 @@ def transition(
         uncertainty=None,
         polls=1,
         context=None if voice is None else voice.voice_id,
+        key=key,
     )
 
 
@@ -116,13 +142,13 @@ class TestBoard:
         board = Board("life")
         first, second = order(board), order(board)
         cursor = board.since(ANN, None).cursor
-        board.apply(transition(first, TaskStatus.PENDING), now=1.0)
-        board.apply(transition(first, run_id=1), now=2.0)
+        pending = change(board, first, transition(first, TaskStatus.PENDING))
+        change(board, pending, transition(first, run_id=1, key=("watch", 2)))
         update = board.since(ANN, cursor)
 
         assert not update.whole
         assert [first.voice_id] == ids(update.voices)
-        assert TaskStatus.SUCCESS is update.voices[0].latest.status  # type: ignore[union-attr]
+        assert "SUCCESS" == update.voices[0].status
         assert () == board.since(ANN, update.cursor).voices
         assert second.voice_id not in ids(update.voices)
 
@@ -161,17 +187,19 @@ class TestBoard:
         first, second = order(board), order(board)
         cursor = board.since(ANN, None).cursor
         assert not board.has_room(ANN)
+        assert [] == board.surplus(ANN)
 
-        board.apply(transition(second), now=1.0)
+        change(board, second, transition(second))
         assert board.has_room(ANN)
+        assert [second.voice_id] == board.surplus(ANN)
 
+        assert ANN == board.remove(second.voice_id)
+        assert board.remove(second.voice_id) is None
         third = order(board)
         update = board.since(ANN, cursor)
 
         assert update.whole
         assert {first.voice_id, third.voice_id} == set(ids(update.voices))
-        assert board.apply(transition(second), now=2.0) is None
-        assert board.set_previews(second.voice_id, 2) is None
 
     def test_room_is_limited_overall(self) -> None:
         """One visitor's finished voice may go for another's new one."""
@@ -179,47 +207,23 @@ class TestBoard:
         old = order(board, ANN)
         order(board, BOB)
         cursor = board.since(ANN, None).cursor
-        board.apply(transition(old), now=1.0)
-        _voice, touched = board.add(BOB, "new", TASK, description="", text="", now=2.0)
+        change(board, old, transition(old))
 
-        assert {ANN, BOB} == touched
-        assert 2 == len(board)
+        assert [old.voice_id] == board.surplus(BOB)
+        board.remove(old.voice_id)
+        assert 1 == len(board)
         assert board.since(ANN, cursor).whole
         assert () == board.since(ANN, cursor).voices
 
-    def test_a_paid_voice_is_never_refused(self) -> None:
-        """With nothing finished to drop, it is one more than the limit."""
-        board = Board("life", per_visitor=1)
-        order(board)
-        order(board)
-
-        assert 2 == len(board)
-
-    def test_resumed_voice_runs_again(self) -> None:
-        """Its end is forgotten, not its beginning."""
-        board = Board("life")
-        voice = order(board, now=1.0)
-        ended = board.apply(transition(voice, None, error=CambError("no")), now=5.0)
-        assert ended is not None
-        assert not ended.is_running
-        assert 4.0 == card(ended, 99.0)["seconds"]
-
-        resumed = board.resume(ended)
-
-        assert resumed.is_running
-        assert 8.0 == card(resumed, 9.0)["seconds"]
-
-    def test_previews_are_counted(self) -> None:
-        """A count takes back an earlier failure."""
+    def test_older_version_is_no_news(self) -> None:
+        """Two looks at the table may overtake one another."""
         board = Board("life")
         voice = order(board)
-        failed = board.set_previews(voice.voice_id, None)
-        found = board.set_previews(voice.voice_id, 2)
+        ended = change(board, voice, transition(voice))
 
-        assert failed is not None
-        assert failed.previews_failed
-        assert found is not None
-        assert (2, False) == (found.previews, found.previews_failed)
+        assert not board.put(voice)
+        assert not board.put(ended)
+        assert {voice.voice_id: 2} == board.versions()
 
     @pytest.mark.parametrize(
         "text", [None, "", "-", "5", "a-", "a-x", "a-²", "a-" + "9" * 5000, "a-1 "]
@@ -233,6 +237,126 @@ class TestBoard:
         assert Cursor("a-b", 7) == Cursor.parse(str(Cursor("a-b", 7)))
 
 
+class TestVoice:
+    """What is written down of a voice, and what a transition does to it."""
+
+    def test_what_was_heard_before_changes_nothing(self) -> None:
+        """Neither twice, nor after what came later; another watch begins anew."""
+        voice = new()
+        ended = voice.after(transition(voice, key=("watch", 2), run_id=1))
+        assert ended is not None
+
+        assert ended.after(transition(voice, key=("watch", 2), run_id=1)) is None
+        assert ended.after(transition(voice, TaskStatus.PENDING)) is None
+        again = ended.after(transition(voice, TaskStatus.PENDING, key=("other", 1)))
+        assert again is not None
+        assert again.is_running
+
+    def test_resumed_voice_runs_again(self) -> None:
+        """Its end is forgotten, not its beginning."""
+        latest = transition(None, None, error=CambError("no"))
+        began = latest.at.timestamp() - 4.0
+        ended = new(began=began).after(latest)
+        assert ended is not None
+        assert not ended.is_running
+        assert 4.0 == card(ended, began + 99.0)["seconds"]
+
+        resumed = ended.resumed()
+
+        assert (True, SENT) == (resumed.is_running, resumed.outcome)
+        assert 8.0 == card(resumed, began + 8.0)["seconds"]
+
+    def test_previews_are_counted(self) -> None:
+        """A count takes back an earlier failure."""
+        voice = new().after(transition(run_id=0))
+        assert voice is not None
+        failed = voice.with_previews(None)
+        found = failed.with_previews(2)
+
+        assert voice.lacks_previews
+        assert failed.previews_failed
+        assert not failed.lacks_previews
+        assert (2, False) == (found.previews, found.previews_failed)
+
+    def test_what_is_written_down_is_read_back(self) -> None:
+        """Words, times and all."""
+        task = TaskRef("t", created_at=datetime.now(UTC))
+        voice = new(task=task).after(transition(run_id=7))
+        assert voice is not None
+        read = Voice.load(voice.dump(), 5)
+
+        assert attrs.evolve(voice, version=5) == read
+        assert task.created_at == read.task.created_at
+
+
+class TestOrders:
+    """The table that processes share, in a file and in a database."""
+
+    @pytest.fixture(params=["file", "database"])
+    def where(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        """Provide a place for it."""
+        if request.param == "file":
+            return str(tmp_path / "orders")
+        return str(request.getfixturevalue("dsn"))
+
+    def test_changes_of_two_processes_are_both_kept(self, where: str) -> None:
+        """Whoever is slower looks again and changes what the other one left."""
+        voice = new()
+
+        async def main() -> None:
+            async with open_orders(where) as orders, open_orders(where) as other:
+                await orders.add(voice)
+                tries: list[int | None] = []
+
+                async def quicker() -> None:
+                    await other.change(voice.voice_id, lambda v: v.with_previews(2))
+
+                def slower(seen: Voice) -> Voice:
+                    tries.append(seen.previews)
+                    return attrs.evolve(seen, status="HUM")
+
+                await changed_meanwhile(orders, voice.voice_id, quicker, slower)
+                both = await other.get(voice.voice_id)
+
+                assert [None, 2] == tries
+                assert both is not None
+                assert ("HUM", 2, 3) == (both.status, both.previews, both.version)
+                assert {voice.voice_id: 3} == await orders.versions()
+
+                await other.remove(voice.voice_id)
+                assert await orders.change(voice.voice_id, slower) is None
+
+        run(main())
+
+    def test_a_table_that_cannot_be_had(self, tmp_path: Path) -> None:
+        """Each kind says so by the same error."""
+
+        async def main(where: str) -> None:
+            with pytest.raises(OrdersError):
+                async with open_orders(where):
+                    pass
+
+        run(main(str(tmp_path / "missing" / "orders")))
+        run(main("postgresql://camb@127.0.0.1:9/none"))
+
+
+async def changed_meanwhile(
+    orders: Orders, voice_id: str, meanwhile: Any, how: Any
+) -> None:
+    """Change a voice, with something that happens between the look and the change."""
+    get, waiting = orders.get, [meanwhile]
+
+    async def get_first(voice_id: str) -> Voice | None:
+        voice = await get(voice_id)
+        while waiting:
+            await waiting.pop()()
+        return voice
+
+    orders.get = get_first  # type: ignore[method-assign]
+    await orders.change(voice_id, how)
+    orders.get = get  # type: ignore[method-assign]
+
+
 STATE = TaskState(TaskStatus.ERROR, exception_reason="WHY", message={"de": "Nein"})
 
 
@@ -242,7 +366,6 @@ class TestWords:
     @pytest.mark.parametrize(
         ("latest", "title", "action", "tone"),
         [
-            (None, "Sent", "wait", "busy"),
             (transition(status=TaskStatus.PENDING), "In the making", "wait", "busy"),
             (transition(run_id=0), "Ready", "download_voice", "good"),
             (transition(), "Ready, but out of reach", "contact_support", "lost"),
@@ -255,7 +378,7 @@ class TestWords:
         ],
     )
     def test_states(
-        self, latest: Transition | None, title: str, action: str, tone: str
+        self, latest: Transition, title: str, action: str, tone: str
     ) -> None:
         """As long as nothing went wrong, the status decides."""
         outcome = outcome_of(latest)
@@ -293,12 +416,6 @@ class TestWords:
                 DeadlineExceededError("", task=TASK, state=None, elapsed=1.0),
                 "Not finished in time",
                 "retry_or_contact",
-                True,
-            ),
-            (
-                AuthenticationError("", status_code=401),
-                "No longer watched",
-                "contact_support",
                 True,
             ),
             (NotFoundError("", status_code=404), "Not found", "contact_support", False),
@@ -444,7 +561,17 @@ def test_what_is_left_has_round_ends(
     assert expected == left_of(Eta(0.5, low, (low + high) / 2, high))
 
 
-def test_what_is_likely_left_is_streamed() -> None:
+@asynccontextmanager
+async def desk_at(where: Path, camb: CambSession) -> AsyncGenerator[Desk]:
+    """Provide a desk at which nobody watches or reads."""
+    async with (
+        link_session(local=True) as http,
+        open_records(str(where / "web_app.db"), lease=30.0) as (store, orders),
+    ):
+        yield Desk(camb, store, orders, Previews(camb, http))
+
+
+def test_what_is_likely_left_is_streamed(tmp_path: Path) -> None:
     """A visitor is told of the voices in the making, and of nobody else's."""
     schedule = AdaptiveSchedule(seed=1)
     for number in range(9):
@@ -457,10 +584,8 @@ def test_what_is_likely_left_is_streamed() -> None:
             CambSession(
                 simulator.api_key, base_url=simulator.base_url, schedule=schedule
             ) as camb,
-            TaskWatcher(camb, keep_open=True) as watcher,
-            link_session(local=True) as http,
+            desk_at(tmp_path, camb) as desk,
         ):
-            desk = Desk(camb, watcher, Previews(camb, http))
             voice = await desk.order(ANN, description=DESCRIPTION, text="Hello")
             await desk.order(BOB, description=DESCRIPTION, text="Hello")
             stream: Any = event_stream(desk, ANN, None, heartbeat=9.0, simulated=True)

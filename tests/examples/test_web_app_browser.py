@@ -7,12 +7,23 @@ import json
 import os
 import signal
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .web_app_client import CHROMIUM, ROOT, Server, Service, need, need_web, running
+from .web_app_client import (
+    CHROMIUM,
+    ROOT,
+    Front,
+    Server,
+    Service,
+    need,
+    need_web,
+    running,
+)
 
 
 need_web()
@@ -101,7 +112,15 @@ def page(context: BrowserContext, server: Server) -> Page:
     return visit(context, server)
 
 
-def visit(context: BrowserContext, server: Server) -> Page:
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> str:
+    """Provide an empty database, made in a thread: here is Playwright's event loop."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        dsn: str = elsewhere.submit(request.getfixturevalue, "dsn").result()
+    return dsn
+
+
+def visit(context: BrowserContext, server: Server | Front) -> Page:
     """Open the page and wait until it is live."""
     page = context.new_page()
     page.goto(server.url)
@@ -272,13 +291,13 @@ def test_case_48_markup_is_shown_as_text(service: Service, page: Page) -> None:
 
 
 def test_page_survives_a_restart_of_the_server(
-    service: Service, browser: Browser
+    service: Service, browser: Browser, tmp_path: Path
 ) -> None:
-    """It says that it reconnects, comes back by itself, and tells what is lost."""
+    """It says that it reconnects, comes back by itself, and nothing is lost."""
     with opened(browser) as context:
-        with running(service) as server:
+        with running(service, tmp_path / "web_app.db") as server:
             page = visit(context, server)
-            order(page)
+            voice = order(page)
             server.process.kill()
             server.process.communicate()
             expect(page.locator("#connection")).to_contain_text("Reconnecting")
@@ -286,13 +305,36 @@ def test_page_survives_a_restart_of_the_server(
             page.get_by_role("button", name="Make this voice").click()
             expect(page.get_by_role("alert")).to_contain_text("did not answer")
 
-        with running(service, port=server.port):
+        end(service, voice, "SUCCESS")
+        with running(service, tmp_path / "web_app.db", port=server.port):
             expect(page.locator("#connection")).to_have_text("Live")
-            expect(page.locator("#notice")).to_contain_text("1 earlier voice is")
-            expect(page.locator(".voice")).to_have_count(0)
-            voice = order(page)
-            end(service, voice, "SUCCESS")
             expect(voice.locator("audio")).to_have_count(2)
+            expect(page.locator(".voice")).to_have_count(1)
+
+
+def test_two_servers_are_one_page_and_one_may_die(
+    service: Service, browser: Browser, database: str
+) -> None:
+    """Each shows what was ordered at the other, and goes on with what it watched."""
+    with (
+        opened(browser) as context,
+        running(service, database, lease=1.0) as first,
+        running(service, database, lease=1.0) as second,
+        Front.running(first, second) as front,
+    ):
+        page, elsewhere = visit(context, front), visit(context, second)
+        voice = order(page)
+        there = elsewhere.locator(".voice")
+        expect(there).to_contain_text("In the making")
+        order(elsewhere)
+        expect(page.locator(".voice")).to_have_count(2)
+
+        first.process.kill()
+        first.process.communicate()
+        end(service, voice, "SUCCESS")
+        expect(voice.locator("audio")).to_have_count(2)
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(elsewhere.locator("audio")).to_have_count(2)
 
 
 def test_page_comes_back_after_silence_and_errors(

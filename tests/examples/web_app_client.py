@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import importlib.util
@@ -10,13 +11,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
 import attrs
 import pytest
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from camb_async.simulator import Request, Scenario, Simulator
@@ -26,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 #: Seconds; what takes longer is broken.
 PATIENCE = 20.0
+HUNG_UP = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 def need(found: object, what: str) -> None:
@@ -109,7 +114,13 @@ class Server:
 
 
 def start(
-    service: Service | None, *, port: int = 0, heartbeat: float = 10.0, key: str = ""
+    service: Service | None,
+    store: str | Path = "",
+    *,
+    port: int = 0,
+    heartbeat: float = 10.0,
+    lease: float = 10.0,
+    key: str = "",
 ) -> Server:
     """Start the application and wait until it listens."""
     environment = {
@@ -117,13 +128,13 @@ def start(
         for name, value in os.environ.items()
         if name not in ("CAMB_API_KEY", "CAMB_BASE_URL")
     }
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), "STORE": str(store)}
     if service is not None:
         environment["CAMB_BASE_URL"] = service.simulator.base_url
         environment["CAMB_API_KEY"] = key or service.simulator.api_key
-    options = ["--port", str(port), "--heartbeat", str(heartbeat)]
+    options = ["--port", port, "--heartbeat", heartbeat, "--lease", lease]
     process = subprocess.Popen(  # noqa: S603 - our own command line
-        [sys.executable, "-X", "dev", "-m", "examples.web_app", *options],
+        [sys.executable, "-X", "dev", "-m", "examples.web_app", *map(str, options)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -143,9 +154,19 @@ def start(
 
 
 @contextmanager
-def running(service: Service | None, **options: Any) -> Generator[Server]:
-    """Run the application; afterwards it must stop without a complaint."""
-    server = start(service, **options)
+def running(
+    service: Service | None, store: str | Path = "", **options: Any
+) -> Generator[Server]:
+    """Run the application; afterwards it must stop without a complaint.
+
+    Without a place of its own it keeps what it is to remember until then only.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        server = start(service, store or f"{directory}/web_app.db", **options)
+        yield from _until_it_stops(server)
+
+
+def _until_it_stops(server: Server) -> Generator[Server]:
     try:
         yield server
     except BaseException:
@@ -168,6 +189,60 @@ def _unexpected(complaints: str) -> str:
     return "\n".join(
         line for line in lines if not line.startswith(("WARNING: ", "Executing <"))
     )
+
+
+class Front:
+    """One port before several servers, as a proxy has it: the first that lives."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self._servers = servers
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @classmethod
+    @contextmanager
+    def running(cls, *servers: Server) -> Generator[Self]:
+        """Run one."""
+        front = cls(servers)
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(front._listening()),
+        ):
+            yield front
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[None]:
+        listeners = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listeners.extra_attributes[SocketAttribute.local_port]
+        self.port = port()
+        async with listeners, anyio.create_task_group() as group:
+            group.start_soon(listeners.serve, self._pass_on)
+            yield
+            group.cancel_scope.cancel()
+
+    async def _pass_on(self, browser: ByteStream) -> None:
+        server = await self._connect()
+        async with browser, server, anyio.create_task_group() as group:
+
+            async def copy(source: ByteStream, target: ByteStream) -> None:
+                with contextlib.suppress(*HUNG_UP):
+                    async for chunk in source:
+                        await target.send(chunk)
+                # Whatever ends one direction ends the connection.
+                group.cancel_scope.cancel()
+
+            group.start_soon(copy, browser, server)
+            group.start_soon(copy, server, browser)
+
+    async def _connect(self) -> ByteStream:
+        for server in self._servers[:-1]:
+            with contextlib.suppress(OSError):
+                return await anyio.connect_tcp("127.0.0.1", server.port)
+        return await anyio.connect_tcp("127.0.0.1", self._servers[-1].port)
 
 
 @attrs.frozen

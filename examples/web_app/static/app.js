@@ -1,6 +1,6 @@
 // Puts the parts together: news comes in, the list and the page's state follow.
 
-import { announce, connectionPill, notice } from "./status.js";
+import { announce, connectionPill } from "./status.js";
 import { follow } from "./stream.js";
 import { OrderForm } from "./form.js";
 import { VoiceList } from "./voices.js";
@@ -13,24 +13,11 @@ const list = new VoiceList(document.getElementById("voices"), {
 });
 form.onOrdered = (voice) => list.show(voice);
 
-let life = null; // which life of the server the list is from
-
 follow("/events", {
   hello: ({ simulated }) => {
     banner.hidden = !simulated;
   },
-  snapshot: (snapshot) => {
-    const restarted = life !== null && life !== snapshot.life;
-    life = snapshot.life;
-    const lost = list.replace(snapshot.voices, restarted);
-    if (restarted && lost > 0) {
-      notice(
-        `The server was restarted. It keeps its list in memory only, so ${lost} earlier ` +
-          `${lost === 1 ? "voice is" : "voices are"} no longer shown here. ` +
-          `Look in the Camb.ai studio for ${lost === 1 ? "it" : "them"}.`,
-      );
-    }
-  },
+  snapshot: ({ voices }) => list.replace(voices),
   voice: (voice) => list.show(voice),
   likely: (likely) => list.foresee(likely),
   state: connectionPill,

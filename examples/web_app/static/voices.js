@@ -21,20 +21,20 @@ export class VoiceList {
     });
   }
 
-  /** Show exactly these voices; return how many others were shown before. */
-  replace(voices, restarted) {
+  /** Show exactly these voices. */
+  replace(voices) {
     const ids = new Set(voices.map((voice) => voice.id));
-    const gone = [...this.cards.values()].filter((card) => restarted || !ids.has(card.voice.id));
-    for (const card of gone) this.remove(card);
+    for (const card of [...this.cards.values()].filter((card) => !ids.has(card.voice.id))) {
+      this.remove(card);
+    }
     for (const voice of voices) this.show(voice);
     this.count();
-    return gone.length;
   }
 
   /** Show a voice, or what is new about it. */
   show(voice) {
     let card = this.cards.get(voice.id);
-    if (card && card.voice.changed >= voice.changed) return;
+    if (card && card.voice.version >= voice.version) return;
     if (!card) {
       card = new Card(voice, this);
       this.cards.set(voice.id, card);
@@ -61,7 +61,7 @@ export class VoiceList {
   /** Put a new card before the first that is older. */
   place(card) {
     const older = [...this.list.children].find(
-      (other) => Number(other.dataset.number) < card.voice.number,
+      (other) => Number(other.dataset.began) < card.voice.began,
     );
     this.list.insertBefore(card.element, older ?? null);
   }
@@ -92,7 +92,7 @@ class Card {
     this.element = cardTemplate.content.firstElementChild.cloneNode(true);
     this.part = (name) => this.element.querySelector(`.${name}`);
     this.element.dataset.id = voice.id;
-    this.element.dataset.number = voice.number;
+    this.element.dataset.began = voice.began;
     this.part("description").textContent = voice.description;
     this.part("text").textContent = voice.text;
     this.part("task").textContent = voice.task_id;
