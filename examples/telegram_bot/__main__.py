@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,13 @@ from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.exceptions import TelegramUnauthorizedError
 
-from camb_async import CambSession, ConfigurationError
+from camb_async import (
+    CambSession,
+    ConfigurationError,
+    StoreError,
+    TaskStore,
+    store_at,
+)
 from camb_async.simulator import Simulator
 
 from . import texts
@@ -41,12 +48,22 @@ async def open_camb(settings: Settings) -> AsyncGenerator[CambSession]:
         yield camb
 
 
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncGenerator[TaskStore]:
+    """Open the store of what is waited for; the simulator's tasks end with it."""
+    with tempfile.TemporaryDirectory(prefix="telegram_bot-") as directory:
+        simulated = settings.camb_key is None
+        where = f"{directory}/telegram_bot.db" if simulated else settings.store
+        async with store_at(where) as store:
+            yield store
+
+
 async def run(settings: Settings) -> None:
     """Run the bot until SIGINT or SIGTERM."""
     bot = Bot(settings.token, session=AiohttpSession(api=settings.server))
     welcome = texts.welcome(simulated=settings.camb_key is None)
-    async with open_camb(settings) as camb:
-        await serve(bot, camb, VoiceDispatcher(), welcome=welcome)
+    async with open_camb(settings) as camb, open_store(settings) as store:
+        await serve(bot, camb, store, VoiceDispatcher(), welcome=welcome)
 
 
 def main() -> int:
@@ -61,7 +78,7 @@ def main() -> int:
         asyncio.run(run(settings))
     except KeyboardInterrupt:
         return 130
-    except ConfigurationError as error:
+    except (ConfigurationError, StoreError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the settings are wrong, not the code
         return 2
     except TelegramUnauthorizedError:

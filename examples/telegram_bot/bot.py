@@ -14,7 +14,7 @@ from aiogram.fsm.state import State, StatesGroup
 from aiogram.fsm.storage.memory import SimpleEventIsolation
 from aiogram.types import BotCommand, Message, Update
 
-from camb_async import CambSession
+from camb_async import CambSession, TaskStore
 
 from . import texts
 from .background import Background
@@ -60,7 +60,8 @@ async def on_cancel(message: Message, state: FSMContext, voices: Voices) -> None
         await message.answer(texts.DIALOGUE_LEFT)
         return
     answered = message.reply_to_message
-    count = voices.discard(message.chat.id, answered.message_id if answered else None)
+    only = answered.message_id if answered else None
+    count = await voices.discard(message.chat.id, only)
     await message.answer(texts.cancelled(count) if count else texts.NOTHING_TO_CANCEL)
 
 
@@ -147,6 +148,7 @@ class VoiceDispatcher(Dispatcher):
 async def serve(
     bot: Bot,
     camb: CambSession,
+    store: TaskStore,
     dispatcher: VoiceDispatcher,
     *,
     welcome: str = texts.HELP,
@@ -165,7 +167,7 @@ async def serve(
     async with (
         bot.context(),
         TelegramMessenger(bot, patience, edit_every=edit_every) as messenger,
-        Voices(camb, messenger, options) as voices,
+        Voices(camb, store, messenger, options) as voices,
     ):
         try:
             await dispatcher.start_polling(  # pyright: ignore[reportUnknownMemberType]

@@ -25,12 +25,14 @@ class Settings:
         token: the bot's token, from @BotFather.
         server: the Bot API server to talk to.
         camb_key: the Camb.ai key; None to run on the simulator.
+        store: the file or the DSN that keeps who waits for what.
         durations: where it is kept how long voices take; None to forget it.
     """
 
     token: str = attrs.field(repr=False)
     server: TelegramAPIServer = PRODUCTION
     camb_key: str | None = attrs.field(default=None, repr=False)
+    store: str = attrs.field(default="telegram_bot.db", repr=False)
     durations: Path | None = None
 
     @classmethod
@@ -44,6 +46,7 @@ class Settings:
             token=_read_token(environ.get("TELEGRAM_BOT_TOKEN", "").strip()),
             server=_read_server(environ.get("TELEGRAM_API_SERVER", "").strip()),
             camb_key=environ.get("CAMB_API_KEY", "").strip() or None,
+            store=environ.get("STORE") or "telegram_bot.db",
             durations=Path(file) if (file := environ.get("BOT_DURATIONS")) else None,
         )
 

@@ -22,15 +22,16 @@ from camb_async import (
     PaymentRequiredError,
     PermissionDeniedError,
     ServerError,
+    StoreError,
     SubmissionUnknownError,
     TaskError,
     TaskPaymentRequiredError,
+    TaskRef,
     TaskState,
     TaskStatus,
     Transition,
     UnexpectedRedirectError,
     ValidationError,
-    WatchedTask,
 )
 
 
@@ -114,6 +115,7 @@ _ROWS = (
     _Row(ServerError, "Camb.ai failed (HTTP {status_code}).", "look_first"),
     _Row(APIStatusError, "Camb.ai refused it (HTTP {status_code}).", "try_later"),
     _Row(APIConnectionError, "Camb.ai cannot be reached.", "try_later"),
+    _Row(StoreError, "It is ordered, and I cannot watch it.", "look_first"),
     _Row(UnexpectedRedirectError, "Camb.ai has moved.", "contact_support"),
     _Row(Exception, "Something went wrong.", "try_later"),
 )
@@ -171,12 +173,9 @@ def text_for(transition: Transition) -> str:
     )
 
 
-def text_while_watching(watched: WatchedTask) -> str:
+def text_while_watching(task: TaskRef, state: TaskState | None, elapsed: float) -> str:
     """Return what the status message says between two transitions."""
-    lines = [_headline(watched.state, watched.elapsed)]
-    if watched.error is not None:
-        lines.append("Camb.ai does not answer at the moment; I keep asking.")
-    return _with_task("\n".join(lines), watched.task.task_id)
+    return _with_task(_headline(state, elapsed), task.task_id)
 
 
 def text_when_not_created(error: CambError) -> str:
@@ -198,21 +197,21 @@ def text_when_undelivered(transition: Transition) -> str:
     )
 
 
-def text_when_discarded(watched: WatchedTask) -> str:
+def text_when_discarded(task: TaskRef) -> str:
     """Return what is said about a voice that /cancel stopped the wait for."""
     return _with_task(
         "🚫 Cancelled: I no longer wait for this voice. (A task that has begun "
         "cannot be stopped, and may still be billed.)",
-        watched.task.task_id,
+        task.task_id,
     )
 
 
-def text_when_stopped(watched: WatchedTask) -> str:
-    """Return what is said about a voice that the bot leaves behind."""
+def text_when_stopped(task: TaskRef) -> str:
+    """Return what is said about a voice while the bot does not run."""
     return _with_task(
-        f"⏸ I was switched off after {seconds(watched.elapsed)} of waiting. The task "
-        "goes on at Camb.ai.",
-        watched.task.task_id,
+        "⏸ I am switched off for now. The voice goes on at Camb.ai, and comes here "
+        "when I am back.",
+        task.task_id,
     )
 
 

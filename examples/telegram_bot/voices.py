@@ -1,17 +1,17 @@
-"""Voices for many chats through one watcher: create, follow, deliver.
+"""Voices for many chats through one store: create, follow, deliver.
 
 Nothing here knows Telegram. What is sent where is a Messenger's business, and a
-Messenger needs no more than a Place: a small JSON mapping, which travels through
-the watcher as each task's context. No other record is kept of who waits for what.
+Messenger needs no more than a Place: a small JSON mapping, which is kept in the
+store as each task's context. No other record is kept of who waits for what.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Protocol, Self, TypedDict, TypeVar
 
@@ -25,9 +25,12 @@ from camb_async import (
     DownloadError,
     LinkExpiredError,
     RateLimitError,
+    StoreError,
     TaskRef,
+    TaskState,
+    TaskStore,
     Transition,
-    WatchedTask,
+    work,
 )
 
 from . import texts
@@ -37,6 +40,11 @@ from .background import Background
 logger = logging.getLogger(__name__)
 
 _ResultT = TypeVar("_ResultT")
+
+#: Voices that are delivered at one time; the others wait in the store.
+_READERS = 16
+#: Previews of which it is known that they were sent.
+_REMEMBERED = 1000
 
 
 class Place(TypedDict):
@@ -82,6 +90,7 @@ class VoiceOptions:
         deadline: how long one task is waited for.
         refresh: how often the status messages are brought up to date.
         pauses: between the tries of a call that did not get through.
+        again: before watching or reading that has failed is begun anew.
         grace: what deliveries under way are given when the bot stops.
     """
 
@@ -89,30 +98,48 @@ class VoiceOptions:
     deadline: float = 3600.0
     refresh: float = 1.0
     pauses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+    again: float = 30.0
     grace: float = 3.0
 
 
+@attrs.frozen
+class UnderWay:
+    """A voice that is watched, as this process last heard of it.
+
+    ``since`` is when it was ordered, in seconds of the event loop.
+    """
+
+    place: Place
+    since: float
+    state: TaskState | None = None
+
+
 class Voices:
-    """The voices of all chats. Use it as ``async with``."""
+    """The voices of all chats. Use it as ``async with``, inside of its store's."""
 
     def __init__(
         self,
         camb: CambSession,
+        store: TaskStore,
         messenger: Messenger,
         options: VoiceOptions | None = None,
     ) -> None:
         self.options = options or VoiceOptions()
         self._camb = camb
+        self._store = store
         self._messenger = messenger
-        self._watcher = camb.watch(deadline=self.options.deadline, keep_open=True)
+        self._under_way: dict[TaskRef, UnderWay] = {}
         self._busy: Counter[int] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._sent: deque[object] = deque(maxlen=_REMEMBERED)
         self._loops = Background()
-        self._deliveries = Background()
 
     async def __aenter__(self) -> Self:
-        await self._watcher.__aenter__()
-        self._loops.start(self._pass_on())
         self._loops.start(self._refresh())
+        self._loops.start(self._go_on(lambda: work(self._camb, self._store)))
+        for _ in range(_READERS):
+            self._loops.start(self._go_on(self._read))
         return self
 
     async def __aexit__(
@@ -121,24 +148,27 @@ class Voices:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self._loops.end()
-            for watched in self._watcher.watched():
-                text = texts.text_when_stopped(watched)
-                self._messenger.show(watched.context, text, last=True)
-            await self._deliveries.end(grace=self.options.grace)
-        finally:
-            await self._watcher.__aexit__(kind, error, traceback)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.options.grace):
+                await self._idle.wait()
+        # What is not delivered by now is delivered after the next start.
+        await self._loops.end()
+        for task, voice in self._under_way.items():
+            text = texts.text_when_stopped(task)
+            self._messenger.show(voice.place, text, last=True)
 
     def has_room(self, chat_id: int) -> bool:
         """Tell whether the chat may have one more voice under way."""
         under_way = self._busy[chat_id] + len(self.of_chat(chat_id))
         return under_way < self.options.per_chat
 
-    def of_chat(self, chat_id: int) -> list[WatchedTask]:
-        """Return the chat's watched tasks, in the order they were created."""
-        watched = self._watcher.watched()
-        return [each for each in watched if each.context["chat_id"] == chat_id]
+    def of_chat(self, chat_id: int) -> dict[TaskRef, UnderWay]:
+        """Return the chat's voices that are watched, as far as they were heard of."""
+        return {
+            task: voice
+            for task, voice in self._under_way.items()
+            if voice.place["chat_id"] == chat_id
+        }
 
     async def create(self, place: Place, *, text: str, description: str) -> None:
         """Create a voice and watch it; whatever happens is shown at the place."""
@@ -150,29 +180,29 @@ class Voices:
         with self._busy_in(chat_id):
             try:
                 task = await self._submit(place, text, description)
+                await self._keep(task, place)
             except CambError as error:
-                logger.warning("No task for chat %s: %s", chat_id, error)
+                logger.warning("No voice for chat %s: %s", chat_id, error)
                 said = texts.text_when_not_created(error)
                 self._messenger.show(place, said, last=True)
             else:
                 logger.info("Task %s for chat %s", task, chat_id)
-                self._watcher.add(task, context=place)
 
-    def discard(self, chat_id: int, message_id: int | None = None) -> int:
+    async def discard(self, chat_id: int, message_id: int | None = None) -> int:
         """Stop waiting for the voices of a chat, or for the one of this message.
 
         Returns:
             How many voices that were.
         """
-        mine = [
-            each
-            for each in self.of_chat(chat_id)
-            if message_id in {None, each.context["message_id"]}
-        ]
-        for watched in mine:
-            self._watcher.discard(watched.task)
-            text = texts.text_when_discarded(watched)
-            self._messenger.show(watched.context, text, last=True)
+        mine = {
+            task: voice.place
+            for task, voice in self.of_chat(chat_id).items()
+            if message_id in {None, voice.place["message_id"]}
+        }
+        for task, place in mine.items():
+            await self._store.discard(task)
+            self._under_way.pop(task, None)
+            self._messenger.show(place, texts.text_when_discarded(task), last=True)
         return len(mine)
 
     async def _submit(self, place: Place, text: str, description: str) -> TaskRef:
@@ -190,35 +220,68 @@ class Voices:
 
         return await self._insist(call, worth_another)
 
-    async def _pass_on(self) -> None:
-        async for transition in self._watcher:
+    async def _keep(self, task: TaskRef, place: Place) -> None:
+        async def add() -> None:
+            await self._store.add(task, context=place, deadline=self.options.deadline)
+
+        self._under_way[task] = UnderWay(place, self._now())
+        try:
+            await self._insist(add, lambda error: error.retryable)
+        except StoreError:
+            self._under_way.pop(task, None)
+            raise
+
+    async def _go_on(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Do a job for ever; when it fails the store has all that is left to do."""
+        while True:
+            try:
+                await job()
+            except Exception:
+                logger.exception("It is tried again in %.0f s", self.options.again)
+            await asyncio.sleep(self.options.again)
+
+    async def _read(self) -> None:
+        """Take one transition after the other, each to its end.
+
+        Coming back for the next one is what acknowledges: a bot that is killed before
+        is given the same one again.
+        """
+        async for transition in self._store.transitions():
             if transition.is_final:
-                self._deliveries.start(self._finish(transition))
+                await self._finish(transition)
             else:
-                self._messenger.show(transition.context, texts.text_for(transition))
+                self._pass_on(transition)
+
+    def _pass_on(self, transition: Transition) -> None:
+        place: Place = transition.context
+        since = self._now() - transition.elapsed
+        self._under_way[transition.task] = UnderWay(place, since, transition.state)
+        self._messenger.show(place, texts.text_for(transition))
 
     async def _refresh(self) -> None:
         while True:
-            for watched in self._watcher.watched():
-                text = texts.text_while_watching(watched)
-                self._messenger.show(watched.context, text)
+            for task, voice in self._under_way.items():
+                elapsed = self._now() - voice.since
+                text = texts.text_while_watching(task, voice.state, elapsed)
+                self._messenger.show(voice.place, text)
             await asyncio.sleep(self.options.refresh)
 
     async def _finish(self, transition: Transition) -> None:
         place: Place = transition.context
         told = not transition.succeeded
+        self._under_way.pop(transition.task, None)
         with self._busy_in(place["chat_id"]):
             try:
                 if transition.succeeded:
-                    await self._deliver(place, transition.run_id)
+                    await self._deliver(place, transition)
                     told = True
             except (CambError, UndeliverableError) as error:
                 logger.warning("Task %s is undelivered: %s", transition.task, error)
-            finally:
-                say = texts.text_for if told else texts.text_when_undelivered
-                self._messenger.show(place, say(transition), last=True)
+            say = texts.text_for if told else texts.text_when_undelivered
+            self._messenger.show(place, say(transition), last=True)
 
-    async def _deliver(self, place: Place, run_id: int | None) -> None:
+    async def _deliver(self, place: Place, transition: Transition) -> None:
+        run_id = transition.run_id
         if run_id is None:
             message = "The task succeeded and told no run."
             raise UndeliverableError(message)
@@ -226,8 +289,12 @@ class Voices:
             lambda: fetch_previews(self._camb, run_id), _may_come_later
         )
         for number, preview in enumerate(previews, start=1):
+            # The same transition may come again; a chat should not notice.
+            if (transition.key, number) in self._sent:
+                continue
             title = f"{place['title']} ({number} of {len(previews)})"
             await self._messenger.send_audio(place, preview, title)
+            self._sent.append((transition.key, number))
 
     async def _insist(
         self,
@@ -247,12 +314,19 @@ class Voices:
 
     @contextmanager
     def _busy_in(self, chat_id: int) -> Generator[None]:
-        """Count a voice of the chat that the watcher does not watch."""
+        """Count a voice of the chat that is worked on here."""
         self._busy[chat_id] += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._busy -= Counter((chat_id,))  # which keeps no zeros
+            if not self._busy:
+                self._idle.set()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
 
 async def fetch_previews(camb: CambSession, run_id: int) -> list[Preview]:

@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import io
 import itertools
-import json
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 import attrs
 import pytest
 from aiogram import Bot
@@ -33,11 +33,11 @@ from yarl import URL
 from camb_async import (
     CambSession,
     FixedInterval,
+    SqliteStore,
     TaskFailedError,
     TaskRef,
     TaskState,
     TaskStatus,
-    TaskWatcher,
     Transition,
 )
 from camb_async.simulator import Scenario, Simulator
@@ -51,7 +51,7 @@ from examples.telegram_bot.settings import (
     Settings,
     SettingsError,
 )
-from examples.telegram_bot.voices import VoiceOptions
+from examples.telegram_bot.voices import Place, Preview, VoiceOptions, Voices
 from tests.helpers import QUICK, run
 
 from .fake_telegram import FakeTelegram, Sent
@@ -74,19 +74,12 @@ class RememberingSession(CambSession):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.created: dict[str, TaskRef] = {}
-        self.watchers: list[TaskWatcher] = []
 
     async def create_text_to_voice(self, *, text: str, **fields: Any) -> TaskRef:
         """Create the task and remember it."""
         task = await super().create_text_to_voice(text=text, **fields)
         self.created[text] = task
         return task
-
-    def watch(self, *args: Any, **options: Any) -> TaskWatcher:
-        """Return a watcher that polls as often as a test likes it."""
-        watcher = super().watch(*args, schedule=FixedInterval(0.1), **options)
-        self.watchers.append(watcher)
-        return watcher
 
 
 @attrs.frozen
@@ -137,8 +130,13 @@ async def running(
         FakeTelegram() as telegram,
         Simulator(scenario, speed=speed) as simulator,
         RememberingSession(
-            simulator.api_key, base_url=simulator.base_url, retry=QUICK
+            simulator.api_key,
+            base_url=simulator.base_url,
+            retry=QUICK,
+            schedule=FixedInterval(0.1),
         ) as camb,
+        anyio.TemporaryDirectory() as directory,
+        SqliteStore(f"{directory}/telegram_bot.db") as store,
     ):
         dispatcher = VoiceDispatcher()
         server = TelegramAPIServer.from_base(telegram.url)
@@ -146,6 +144,7 @@ async def running(
             serve(
                 Bot(telegram.token, session=AiohttpSession(api=server)),
                 camb,
+                store,
                 dispatcher,
                 options=options,
                 patience=Patience(rate=500.0, pause=0.05),
@@ -311,27 +310,6 @@ def test_thirty_chats_get_each_its_own_audio() -> None:
     run(main())
 
 
-def test_what_is_known_of_a_voice_is_small_json() -> None:
-    """One watcher has it all, in contexts that can be written down."""
-
-    async def main() -> None:
-        async with running(ENDLESS) as world:
-            await world.ask_for_voice(KIM, "Good evening. " * 20)
-            await world.telegram.until_read(KIM, "PENDING")
-            (watcher,) = world.camb.watchers
-            (watched,) = watcher.watched()
-            title = "Good evening. Good evening. Good evening. Good…"
-            place = {
-                "chat_id": KIM,
-                "message_id": world.status_message(KIM).message_id,
-                "title": title,
-            }
-
-            assert place == json.loads(json.dumps(watched.context))
-
-    run(main())
-
-
 def test_flood_control_is_honoured() -> None:
     """After a 429 a chat is left in peace for as long as Telegram asked for."""
 
@@ -452,8 +430,8 @@ def test_a_bot_that_starts_before_the_network_waits_for_it(
     run(main())
 
 
-def test_a_broken_network_to_camb_is_ridden_out_and_told() -> None:
-    """While no status comes the message says so; then the voice comes all the same."""
+def test_a_broken_network_to_camb_is_ridden_out() -> None:
+    """While no status comes nothing changes; then the voice comes all the same."""
 
     async def main() -> None:
         async with running(ENDLESS) as world:
@@ -461,7 +439,8 @@ def test_a_broken_network_to_camb_is_ridden_out_and_told() -> None:
             await world.ask_for_voice(KIM)
             await telegram.until_read(KIM, "PENDING")
             simulator.fail("reset", times=None)
-            await telegram.until_read(KIM, "does not answer at the moment")
+            polled = len(simulator.requests)
+            await eventually(lambda: len(simulator.requests) > polled + 3)
             simulator.heal()
             world.finish()
             await telegram.until_read(KIM, "✅")
@@ -646,7 +625,7 @@ def test_stopping_says_goodbye_and_leaves_nothing_behind() -> None:
             await world.telegram.until_read(KIM, "PENDING")
         shown = world.status_message(KIM).text
 
-        assert shown.startswith("⏸ I was switched off")
+        assert shown.startswith("⏸ I am switched off")
         assert world.camb.created["Good evening."].task_id in shown
 
     run(main())
@@ -731,18 +710,21 @@ def test_the_docs_show_a_handler_as_it_is() -> None:
     assert inspect.getsource(on_text) in page
 
 
-def test_a_refused_token_ends_the_bot() -> None:
+def test_a_refused_token_ends_the_bot(tmp_path: Path) -> None:
     """With a token that Telegram does not know, serving raises at once."""
 
     async def main() -> None:
         async with FakeTelegram() as telegram, Simulator() as simulator:
             server = TelegramAPIServer.from_base(telegram.url)
             bot = Bot("1:another-token", session=AiohttpSession(api=server))
-            async with CambSession(
-                simulator.api_key, base_url=simulator.base_url
-            ) as camb:
+            async with (
+                CambSession(simulator.api_key, base_url=simulator.base_url) as camb,
+                SqliteStore(tmp_path / "telegram_bot.db") as store,
+            ):
                 with pytest.raises(TelegramUnauthorizedError):
-                    await serve(bot, camb, VoiceDispatcher(), handle_signals=False)
+                    await serve(
+                        bot, camb, store, VoiceDispatcher(), handle_signals=False
+                    )
 
     run(main())
 
@@ -774,7 +756,10 @@ def test_without_a_key_it_simulates_until_it_is_terminated(
 
 @contextlib.asynccontextmanager
 async def started(
-    telegram: FakeTelegram, **environment: str
+    telegram: FakeTelegram,
+    simulator: Simulator,
+    store: str | Path,
+    **environment: str,
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Start the bot as its users do."""
     process = await asyncio.create_subprocess_exec(
@@ -786,6 +771,9 @@ async def started(
             "PYTHONPATH": str(ROOT),
             "TELEGRAM_BOT_TOKEN": telegram.token,
             "TELEGRAM_API_SERVER": telegram.url,
+            "CAMB_API_KEY": simulator.api_key,
+            "CAMB_BASE_URL": simulator.base_url,
+            "STORE": str(store),
         }
         | environment,
         stderr=asyncio.subprocess.PIPE,
@@ -799,18 +787,14 @@ async def started(
         await process.wait()
 
 
-def test_the_command_logs_neither_the_token_nor_the_key() -> None:
+def test_the_command_logs_neither_the_token_nor_the_key(tmp_path: Path) -> None:
     """Not even when errors show the URL, which has the token in it."""
 
     async def main() -> None:
         async with (
             FakeTelegram() as telegram,
             Simulator(api_key="secret-of-camb", speed=10) as simulator,
-            started(
-                telegram,
-                CAMB_API_KEY=simulator.api_key,
-                CAMB_BASE_URL=simulator.base_url,
-            ) as process,
+            started(telegram, simulator, tmp_path / "bot.db") as process,
         ):
             for text in ("/voice", DESCRIPTION, "Hello."):
                 telegram.say(KIM, text)
@@ -832,6 +816,96 @@ def test_the_command_logs_neither_the_token_nor_the_key() -> None:
     run(main())
 
 
+@pytest.fixture(params=["file", pytest.param("dsn", marks=pytest.mark.slow)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Provide a place for a store: a file, or a database."""
+    if request.param == "file":
+        return str(tmp_path / "bot.db")
+    return str(request.getfixturevalue("dsn"))
+
+
+def test_a_killed_bot_answers_the_chats_that_asked_once_it_is_back(where: str) -> None:
+    """Each with its own audio, below the message that the first bot wrote."""
+    texts_of = {chat: f"This is for chat {chat}." for chat in (KIM, KIM + 1)}
+
+    async def main() -> None:
+        async with (
+            FakeTelegram() as telegram,
+            Simulator(ENDLESS) as simulator,
+            started(telegram, simulator, where) as process,
+        ):
+            for chat, text in texts_of.items():
+                for each in ("/voice", DESCRIPTION, text):
+                    telegram.say(chat, each)
+            await eventually(lambda: len(_asked_for(simulator)) == 2)
+            process.kill()
+            await process.communicate()
+            for task_id in _asked_for(simulator):
+                simulator.add_task(task_id, after=0.0)
+            async with started(telegram, simulator, where) as again:
+                for chat in texts_of:
+                    await telegram.until_read(chat, "✅")
+                again.terminate()
+                await again.communicate()
+            for chat, text in texts_of.items():
+                titles = [f"{text} ({n} of 2)" for n in (1, 2)]
+                [status] = [m for m in telegram.sent(chat) if texts.ASKING in m.texts]
+
+                assert titles == [sent.title for sent in telegram.audio(chat)]
+                assert {status.message_id} == {m.answers for m in telegram.audio(chat)}
+            creates = [r for r in simulator.requests if r.method == "POST"]
+            assert 2 == len(creates)
+
+    run(main())
+
+
+def _asked_for(simulator: Simulator) -> set[str]:
+    polls = (r.path.rpartition("/") for r in simulator.requests if r.method == "GET")
+    return {task_id for path, _, task_id in polls if path.endswith("/text-to-voice")}
+
+
+def test_a_transition_that_comes_again_sends_nothing_again(tmp_path: Path) -> None:
+    """What was sent of it is known by its key, and only the rest is sent."""
+    place = Place(chat_id=KIM, message_id=1, title="Hello")
+
+    async def main() -> None:
+        messenger = FailingMessenger()
+        async with (
+            Simulator() as simulator,
+            CambSession(simulator.api_key, base_url=simulator.base_url) as camb,
+            SqliteStore(tmp_path / "bot.db") as store,
+            Voices(camb, store, messenger, attrs.evolve(QUICK_VOICES, again=0.05)),
+        ):
+            task = simulator.add_task(after=0.0)
+            await store.add(task, context=place)
+            await eventually(lambda: "last" in messenger.said)
+
+        assert ["Hello (1 of 2)", "Hello (2 of 2)"] == messenger.titles
+
+    run(main())
+
+
+class FailingMessenger:
+    """A chat program that breaks down once, after one of two previews."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.said: list[str] = []
+        self._fails = True
+
+    def show(self, place: Place, text: str, *, last: bool = False) -> None:
+        """Note whether it was the last word."""
+        self.said.append("last" if last else text)
+
+    async def send_audio(self, place: Place, preview: Preview, title: str) -> None:
+        """Take the first preview, fail at the second, and take it the next time."""
+        if self.titles and self._fails:
+            self._fails = False
+            message = "out of order"
+            raise RuntimeError(message)
+        self.titles.append(title)
+
+
 def test_what_one_run_learnt_the_next_one_knows(tmp_path: Path) -> None:
     """A signal ends the bot, and the duration of its voice is in the file."""
     file = tmp_path / "durations.json"
@@ -841,10 +915,7 @@ def test_what_one_run_learnt_the_next_one_knows(tmp_path: Path) -> None:
             FakeTelegram() as telegram,
             Simulator(speed=10) as simulator,
             started(
-                telegram,
-                CAMB_API_KEY=simulator.api_key,
-                CAMB_BASE_URL=simulator.base_url,
-                BOT_DURATIONS=str(file),
+                telegram, simulator, tmp_path / "bot.db", BOT_DURATIONS=str(file)
             ) as process,
         ):
             for text in ("/voice", DESCRIPTION, "Hello."):
@@ -859,7 +930,7 @@ def test_what_one_run_learnt_the_next_one_knows(tmp_path: Path) -> None:
         (known,) = schedule.to_dict()["kinds"].values()
 
     assert 1 == len(known["tasks"])
-    assert [file] == list(tmp_path.iterdir())
+    assert [file] == list(tmp_path.glob("durations*"))
 
 
 @pytest.mark.parametrize("written", ["{", "[]", "[" * 100_000])
