@@ -22,6 +22,7 @@ from camb_async import (
     ConfigurationError,
     Limits,
     ShortDescriptionWarning,
+    store_at,
 )
 
 from .arguments import Arguments, parse_arguments
@@ -92,7 +93,10 @@ def _code_of(error: Exception) -> ExitCode | None:
 
 
 async def _run(arguments: Arguments, rows: list[Row], journal: Journal) -> int:
-    async with _service(arguments, journal.ledger) as (camb, service):
+    async with (
+        _service(arguments, journal.ledger) as (camb, service),
+        store_at(arguments.store) as store,
+    ):
         check_same(rows, journal, service)
         with Batch(rows, journal, arguments.out) as batch:
             options = Options(
@@ -102,7 +106,7 @@ async def _run(arguments: Arguments, rows: list[Row], journal: Journal) -> int:
                 interval=arguments.interval,
                 recreate_unknown=arguments.recreate_unknown,
             )
-            monitor = Monitor(camb, batch, options)
+            monitor = Monitor(camb, store, batch, options)
             received = _listen(monitor)
             async with shown(batch, monitor, Console(stderr=True, highlight=False)):
                 await monitor.run()

@@ -15,9 +15,11 @@ Make a voice of each row of a table, and lose none of them: create, watch, downl
 The key is read from CAMB_API_KEY, the address of the API from CAMB_BASE_URL. Without
 a key it runs on a built-in simulator.
 
-Ctrl-C at any time: the same command goes on where it stopped, and sends nothing
-twice. Exit codes: 0 all succeeded, 1 some failed, 2 usage, 3 authentication,
-4 payment, 130 Ctrl-C.
+Ctrl-C or a kill at any time: the same command goes on where it stopped, sends nothing
+twice and misses nothing.
+
+Exit codes: 0 all succeeded, 1 some failed, 2 usage, 3 authentication, 4 payment,
+130 Ctrl-C.
 """
 
 
@@ -28,6 +30,7 @@ class Arguments:
     rows: Path
     out: Path
     plot: Path
+    store: str
     concurrency: int
     deadline: float
     interval: float | None
@@ -59,6 +62,11 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
         help="the picture, .svg or .png (default: timeline.svg in the directory)",
     )
     parser.add_argument(
+        "--store",
+        metavar="FILE_OR_DSN",
+        help="keeps what is watched (default: watches.db in the directory)",
+    )
+    parser.add_argument(
         "--concurrency", type=_count, default=4, metavar="N", help="creates at one time"
     )
     for option, default, metavar, what in (
@@ -80,6 +88,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
         parser.add_argument(option, action="store_true", help=what)
     given = vars(parser.parse_args(arguments))
     given["plot"] = given["plot"] or given["out"] / "timeline.svg"
+    given["store"] = given["store"] or str(given["out"] / "watches.db")
     return Arguments(**given)
 
 

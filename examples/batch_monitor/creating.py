@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from random import Random
 
 from camb_async import (
@@ -31,14 +31,14 @@ class Creator:
     Args:
         camb: the session to create with.
         batch: where it is written down.
-        on_created: told of each new task.
+        on_created: told of each new task, once it is safe in the journal.
     """
 
     def __init__(
         self,
         camb: CambSession,
         batch: Batch,
-        on_created: Callable[[int, TaskRef], None],
+        on_created: Callable[[int, TaskRef], Awaitable[None]],
     ) -> None:
         self._camb = camb
         self._batch = batch
@@ -86,7 +86,8 @@ class Creator:
                 self._refuse(number, error)
             else:
                 self._unanswered = 0
-                self._on_created(number, task)
+                await self._batch.sync()
+                await self._on_created(number, task)
             break
         await self._batch.sync()
 

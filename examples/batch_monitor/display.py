@@ -138,9 +138,6 @@ def _statuses(tally: Tally) -> Text:
 
 def _costs(monitor: Monitor, elapsed: float) -> Text:
     parts = [f"{elapsed:.0f} s"]
-    if monitor.watcher is not None:
-        stats = monitor.watcher.stats()
-        parts += [f"{stats.polls} polls", f"{stats.failed_polls} ridden out"]
     left = monitor.likely_left
     if left is not None:
         parts.append(f"nine of ten under way are likely done in {roughly(left)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import attrs
 
-from camb_async import CambSession, FixedInterval, TaskWatcher
+from camb_async import AdaptiveSchedule, CambSession, FixedInterval, TaskStore
 
 from .batch import Batch, ExitCode, Trouble
 from .creating import Creator, unknown
@@ -40,64 +41,76 @@ class Options:
 class Monitor:
     """One process's work on a batch."""
 
-    def __init__(self, camb: CambSession, batch: Batch, options: Options) -> None:
+    def __init__(
+        self, camb: CambSession, store: TaskStore, batch: Batch, options: Options
+    ) -> None:
         self._camb = camb
         self._batch = batch
         self._options = options
-        self._creator: Creator | None = None
+        interval = options.interval
+        watching = self._watching = Watching(
+            camb,
+            store,
+            batch,
+            schedule=None if interval is None else FixedInterval(interval),
+            deadline=options.deadline,
+            on_trouble=self._give_up,
+        )
+        self._creator = Creator(camb, batch, watching.add)
         self._following: asyncio.Task[None] | None = None
-        self.watcher: TaskWatcher | None = None
         self.interrupted = False
 
     @property
     def trouble(self) -> Trouble | None:
         """Why rows were left unsent, if that is so."""
-        return self._creator.trouble if self._creator else None
+        return self._creator.trouble
 
     @property
     def creating(self) -> int:
         """How many create calls are under way."""
-        return self._creator.in_flight if self._creator else 0
+        return self._creator.in_flight
 
     @property
     def likely_left(self) -> float | None:
         """Seconds in which nine of ten tasks under way are likely done, if known."""
-        if self.watcher is None:
+        schedule, now = self._camb.schedule, datetime.now(UTC)
+        if not isinstance(schedule, AdaptiveSchedule) or self._options.interval:
             return None
-        etas = [self.watcher.eta(each.task) for each in self.watcher.watched()]
-        known = [eta.high for eta in etas if eta is not None]
-        return max(known, default=None)
+        tasks = [
+            self._batch.progress(each).task
+            for each in self._batch.numbers(Stage.CREATED)
+        ]
+        etas = [
+            schedule.eta(task, (now - task.created_at).total_seconds())
+            for task in tasks
+            if task is not None and task.created_at is not None
+        ]
+        return max((eta.high for eta in etas if eta is not None), default=None)
 
     def interrupt(self) -> None:
         """Have ``run`` return soon. Create calls under way get their answer."""
         self.interrupted = True
-        if self._creator is not None:
-            self._creator.stop()
+        self._creator.stop()
         if self._following is not None and not self.creating:
             self._following.cancel()
 
     async def run(self) -> None:
         """Work until nothing is left to do, or ``interrupt`` is called."""
         to_send = self._to_send()
-        if not to_send and not self._batch.left():
+        if self.interrupted or not (to_send or self._batch.left()):
             return
         self._batch.note(Started(service=self._options.service))
-        interval = self._options.interval
-        schedule = None if interval is None else FixedInterval(interval)
-        async with self._camb.watch(
-            schedule=schedule, deadline=self._options.deadline, keep_open=True
-        ) as watcher:
-            self.watcher = watcher
-            watching = Watching(self._camb, watcher, self._batch)
-            creator = self._creator = Creator(self._camb, self._batch, watching.add)
+        all_created = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            self._following = group.create_task(self._watching.run(all_created))
+            await self._creator.run(to_send, self._options.concurrency)
+            all_created.set()
             if self.interrupted:
-                return
-            async with asyncio.TaskGroup() as group:
-                self._following = group.create_task(watching.run())
-                await creator.run(to_send, self._options.concurrency)
-                watcher.close()
-                if self.interrupted:
-                    self._following.cancel()
+                self._following.cancel()
+
+    def _give_up(self, trouble: Trouble) -> None:
+        self._creator.trouble = self._creator.trouble or trouble
+        self.interrupt()
 
     def exit_code(self) -> ExitCode:
         """Return what the process tells about the whole batch."""

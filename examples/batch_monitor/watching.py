@@ -1,21 +1,26 @@
-"""Watch the tasks of a batch with one watcher, and fetch the audio.
+"""Have the tasks of a batch watched by a store, and fetch the audio.
 
-This is the part that a store could take over, with as many processes as you like:
-it asks for nothing but rows with tasks, and says nothing but how they ended.
+The journal says which row has which task, the store what became of the task. So a
+process may be killed between any two steps: the next one hands over the tasks whose
+end is not in the journal, and to hand over what is watched already changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from camb_async import (
     CambError,
     CambSession,
+    PollSchedule,
+    StoreError,
     TaskError,
     TaskRef,
     TaskStatus,
-    TaskWatcher,
+    TaskStore,
     Transition,
+    work,
 )
 
 from .batch import Batch, Trouble, advice_on
@@ -23,38 +28,100 @@ from .ledger import Downloaded, Finished, Stage
 
 
 _DOWNLOADS_MAX = 4
+_OTHERS = "the store holds tasks of something else: {} is none of this batch"
 
 
 class Watching:
-    """Follows a watcher whose tasks have their row's number as the context."""
+    """Follows a store whose tasks have their row's number as the context.
 
-    def __init__(self, camb: CambSession, watcher: TaskWatcher, batch: Batch) -> None:
+    Args:
+        camb: the session to watch with.
+        store: an open store, for this batch alone.
+        batch: where it is written down.
+        schedule: when to poll; None for the session's own.
+        deadline: seconds that each task is given.
+        on_trouble: told why watching cannot go on.
+    """
+
+    def __init__(
+        self,
+        camb: CambSession,
+        store: TaskStore,
+        batch: Batch,
+        *,
+        schedule: PollSchedule | None,
+        deadline: float,
+        on_trouble: Callable[[Trouble], None],
+    ) -> None:
         self._camb = camb
-        self.watcher = watcher
+        self._store = store
         self._batch = batch
+        self._schedule = schedule
+        self._deadline = deadline
+        self._on_trouble = on_trouble
+        self._given_up: dict[int, Trouble] = {}
         self._downloads = asyncio.Semaphore(_DOWNLOADS_MAX)
 
-    def add(self, number: int, task: TaskRef) -> None:
-        """Watch the task of a row."""
-        self.watcher.add(task, context=number)
+    async def add(self, number: int, task: TaskRef) -> None:
+        """Have the task of a row watched."""
+        try:
+            await self._store.add(task, context=number, deadline=self._deadline)
+        except StoreError as error:
+            self._on_trouble(Trouble.of(error))
 
-    async def run(self) -> None:
-        """Go on until the watcher is closed, every task over, all audio here."""
-        for number in self._batch.numbers(Stage.CREATED):
-            task = self._batch.progress(number).task
-            assert task is not None  # noqa: S101 - that is the stage
-            self.add(number, task)
-        async with asyncio.TaskGroup() as group:
-            for number in self._batch.numbers(Stage.FINISHED):
-                if not self._batch.progress(number).is_over:
-                    group.create_task(self._download(number))
-            async for transition in self.watcher:
-                if self._take(transition):
-                    group.create_task(self._download(transition.context))
+    async def run(self, all_created: asyncio.Event) -> None:
+        """Go on until there are no more tasks, every one is over, all audio here."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(self._work())
+                reading = group.create_task(self._read(group))
+                for number in self._batch.numbers(Stage.CREATED):
+                    task = self._batch.progress(number).task
+                    assert task is not None  # noqa: S101 - that is the stage
+                    await self.add(number, task)
+                for number in self._batch.numbers(Stage.FINISHED):
+                    if not self._batch.progress(number).is_over:
+                        group.create_task(self._download(number))
+                await all_created.wait()
+                # From now on an empty store means that this is the end.
+                reading.cancel()
+                await self._read(group, until_empty=True)
+                working.cancel()
+        finally:
+            for number, trouble in self._given_up.items():
+                self._batch.settle(number, trouble)
 
-    def _take(self, transition: Transition) -> bool:
+    async def _work(self) -> None:
+        try:
+            await work(self._camb, self._store, schedule=self._schedule)
+        except CambError as error:
+            self._on_trouble(Trouble.of(error))
+
+    async def _read(
+        self, group: asyncio.TaskGroup, *, until_empty: bool = False
+    ) -> None:
+        async for transition in self._store.transitions(until_empty=until_empty):
+            number = transition.context
+            if not self._is_ours(transition):
+                self._on_trouble(
+                    Trouble(_OTHERS.format(transition.task), "choose another --store")
+                )
+                # Without coming back for the next one, so that it stays in the store.
+                return
+            if self._take(number, transition):
+                group.create_task(self._download(number))
+
+    def _is_ours(self, transition: Transition) -> bool:
+        number = transition.context
+        return (
+            isinstance(number, int)
+            and self._batch.progress(number).task == transition.task
+        )
+
+    def _take(self, number: int, transition: Transition) -> bool:
         """Take note of a transition; return whether there is audio to fetch."""
-        number: int = transition.context
+        if self._batch.progress(number).stage is not Stage.CREATED:
+            return False  # It was delivered before.
         if transition.status is not None:
             self._batch.statuses[number] = transition.status
         if not transition.is_final:
@@ -63,8 +130,9 @@ class Watching:
         if error is not None and not isinstance(error, TaskError):
             # The watch is over and the task is not: the same command goes on.
             assert isinstance(error, CambError)  # noqa: S101 - the library's own
-            self._batch.settle(number, Trouble.of(error))
+            self._given_up[number] = Trouble.of(error)
             return False
+        self._given_up.pop(number, None)
         status = transition.status or TaskStatus.UNKNOWN
         self._batch.note(
             Finished(

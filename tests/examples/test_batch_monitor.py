@@ -30,10 +30,12 @@ from camb_async import (
     AdaptiveSchedule,
     CambSession,
     RetryPolicy,
+    SqliteStore,
     TaskRef,
     TaskStatus,
+    work,
 )
-from camb_async.simulator import Scenario, Simulator
+from camb_async.simulator import Request, Scenario, Simulator
 from examples.batch_monitor.batch import Batch, ExitCode, check_same
 from examples.batch_monitor.creating import UNANSWERED_MAX
 from examples.batch_monitor.display import frame, line_of, roughly
@@ -120,6 +122,10 @@ def _posts(simulator: Simulator) -> Counter[str]:
         for request in simulator.requests
         if request.method == "POST"
     )
+
+
+def _polls(simulator: Simulator) -> list[Request]:
+    return [r for r in simulator.requests if "/text-to-voice/" in r.path]
 
 
 def _check_audio(directory: Path, results: list[dict[str, Any]]) -> None:
@@ -580,6 +586,7 @@ def test_pictures_are_svg_or_png(tmp_path: Path, ledger: Ledger) -> None:
 class _Bench:
     simulator: Simulator
     camb: CambSession
+    store: SqliteStore
     batch: Batch
     monitor: Monitor
 
@@ -593,13 +600,16 @@ async def _bench(
         CambSession(
             simulator.api_key, base_url=simulator.base_url, retry=_RETRY, limits=FREE
         ) as camb,
+        SqliteStore(tmp_path / "watches.db") as store,
     ):
         with (
             Journal(tmp_path / "journal.ndjson") as journal,
             Batch(rows, journal, tmp_path) as batch,
         ):
             chosen = Options(service=simulator.base_url, interval=0.1, **options)
-            yield _Bench(simulator, camb, batch, Monitor(camb, batch, chosen))
+            yield _Bench(
+                simulator, camb, store, batch, Monitor(camb, store, batch, chosen)
+            )
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
@@ -695,7 +705,10 @@ def test_a_download_that_failed_is_made_again_by_the_next_run(tmp_path: Path) ->
     """The task is over and its audio is not here, so that is what is left to do."""
 
     async def main(*, broken: bool) -> ExitCode:
-        async with served(speed=10, retry=_RETRY) as (simulator, camb):
+        async with (
+            served(speed=10, retry=_RETRY) as (simulator, camb),
+            SqliteStore(tmp_path / "watches.db") as store,
+        ):
             with (
                 Journal(tmp_path / "journal.ndjson") as journal,
                 Batch(_rows(1), journal, tmp_path) as batch,
@@ -705,7 +718,8 @@ def test_a_download_that_failed_is_made_again_by_the_next_run(tmp_path: Path) ->
                 elif batch.progress(1).finished:
                     run_id = batch.progress(1).finished.run_id  # type: ignore[union-attr]
                     simulator.add_task(run_id=run_id)
-                monitor = Monitor(camb, batch, Options(service="s", interval=0.1))
+                options = Options(service="s", interval=0.1)
+                monitor = Monitor(camb, store, batch, options)
                 await monitor.run()
                 assert broken == (_posts(simulator).total() == 1)
 
@@ -719,6 +733,80 @@ def test_a_download_that_failed_is_made_again_by_the_next_run(tmp_path: Path) ->
     assert (ExitCode.FAILED, ExitCode.SUCCESS) == (first, second)
     assert "404" in failed["error"]
     assert (None, 2) == (result["error"], len(result["files"]))
+
+
+@pytest.mark.parametrize("deadline", [None, 0.0], ids=["its end", "its deadline"])
+def test_what_nobody_read_in_time_is_read_by_the_next_run(
+    tmp_path: Path, deadline: float | None
+) -> None:
+    """A process died before it read how a watch had ended: it is one result."""
+
+    async def main() -> ExitCode:
+        async with _bench(tmp_path, _rows(1)) as bench:
+            pending = 0.0 if deadline is None else 1000.0
+            task = TaskRef(bench.simulator.add_task(after=pending))
+            for event in (
+                Creating(row=1, digest=_rows(1)[0].digest),
+                Created(row=1, task_id=task.task_id),
+            ):
+                bench.batch.note(event)
+            await bench.store.add(task, context=1, deadline=deadline)
+            await work(bench.camb, bench.store, until_empty=True)
+            bench.simulator.add_task(task.task_id, after=0.0)
+            await bench.monitor.run()
+
+            assert not _posts(bench.simulator)
+            assert 0 == await bench.store.watching()
+            return bench.monitor.exit_code()
+
+    code = run(main())
+    (result,) = _objects(tmp_path / "results.ndjson")
+
+    assert ExitCode.SUCCESS is code
+    assert (None, 2) == (result["error"], len(result["files"]))
+
+
+def test_a_store_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """What it holds stays there, and the batch says that it needs one of its own."""
+
+    async def main() -> None:
+        async with _bench(tmp_path, _rows(2)) as bench:
+            other = bench.simulator.add_task(after=0.0)
+            await bench.store.add(other, context={"chat": 11})
+            await work(bench.camb, bench.store, until_empty=True)
+            await bench.monitor.run()
+
+            assert bench.monitor.trouble is not None
+            assert "choose another --store" == bench.monitor.trouble.advice
+            assert ExitCode.FAILED is bench.monitor.exit_code()
+            assert not bench.batch.numbers(Stage.UNANSWERED)
+            first = await anext(aiter(bench.store.transitions()))
+            assert other == first.task_id
+
+    run(main())
+
+
+def test_a_key_that_is_refused_later_ends_no_task(tmp_path: Path) -> None:
+    """Creating and watching stop; with the right key the same command goes on."""
+
+    async def main() -> tuple[ExitCode, ExitCode]:
+        async with _bench(tmp_path, _rows(2), _ENDLESS) as bench:
+            task = asyncio.ensure_future(bench.monitor.run())
+            await _until(lambda: len(bench.batch.numbers(Stage.CREATED)) == 2)
+            key, bench.simulator.api_key = bench.simulator.api_key, "another"
+            await task
+            refused = bench.monitor.exit_code()
+            bench.simulator.api_key = key
+            for number in (1, 2):
+                ref = bench.batch.progress(number).task
+                assert ref is not None
+                bench.simulator.add_task(ref.task_id, after=0.0)
+            options = Options(service=bench.simulator.base_url, interval=0.1)
+            again = Monitor(bench.camb, bench.store, bench.batch, options)
+            await again.run()
+            return refused, again.exit_code()
+
+    assert (ExitCode.AUTHENTICATION, ExitCode.SUCCESS) == run(main())
 
 
 def test_the_display_shows_how_far_each_bar_is(tmp_path: Path) -> None:
@@ -736,7 +824,7 @@ def test_the_display_shows_how_far_each_bar_is(tmp_path: Path) -> None:
 
     assert 3 == text.count("3/3")
     assert "✅ SUCCESS" in text
-    assert " polls · 0 ridden out" in text
+    assert "2 s" in text
 
 
 @pytest.mark.parametrize(
@@ -753,10 +841,11 @@ def test_the_display_tells_when_most_are_likely_done(tmp_path: Path) -> None:
 
     async def main() -> tuple[str, str]:
         async with _bench(tmp_path, _rows(2), _ENDLESS) as bench:
-            monitor = Monitor(bench.camb, bench.batch, Options(service="s"))
+            options = Options(service="s")
+            monitor = Monitor(bench.camb, bench.store, bench.batch, options)
             console = Console(file=io.StringIO(), width=100)
             task = asyncio.ensure_future(monitor.run())
-            await _until(lambda: len(monitor.watcher or ()) == 2)
+            await _until(lambda: len(bench.batch.numbers(Stage.CREATED)) == 2)
             with console.capture() as before:
                 console.print(frame(bench.batch, monitor, 2.0))
             _teach(bench.camb)
@@ -903,12 +992,15 @@ async def _resume_here(
     options = Options(
         service=front.base_url, interval=0.1, recreate_unknown=recreate_unknown
     )
-    async with CambSession(_KEY, base_url=front.base_url, retry=_RETRY) as camb:
+    async with (
+        CambSession(_KEY, base_url=front.base_url, retry=_RETRY) as camb,
+        SqliteStore(out / "watches.db") as store,
+    ):
         with Journal(out / "journal.ndjson") as journal:
             table = read_rows(rows)
             check_same(table, journal, front.base_url)
             with Batch(table, journal, out) as batch:
-                monitor = Monitor(camb, batch, options)
+                monitor = Monitor(camb, store, batch, options)
                 await monitor.run()
                 return monitor.exit_code()
 
@@ -1035,6 +1127,35 @@ def test_a_kill_creates_nothing_twice(
             )
 
     run(main())
+
+
+@pytest.mark.slow
+def test_a_killed_batch_goes_on_in_a_database(tmp_path: Path, dsn: str) -> None:
+    """What the dead process watched is free again once its lease has ended."""
+    rows, out = _table(tmp_path, 4), tmp_path / "out"
+
+    async def main() -> _Ended:
+        async with _front(_ENDLESS) as front:
+            args = ("--interval", "0.1", "--store", dsn)
+            env = _environment(front.base_url)
+            async with _started(rows, out, *args, env=env) as process:
+                await _until(
+                    lambda: len({r.path for r in _polls(front.simulator)}) == 4
+                )
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+            for event in _objects_of(out):
+                if event["event"] == "created":
+                    front.simulator.add_task(event["task_id"], after=0.0)
+            ended = await _whole(rows, out, "--store", dsn, front=front)
+
+            assert {1} == set(_posts(front.simulator).values())
+            return ended
+
+    ended = run(main())
+
+    assert 0 == ended.code
+    assert "4 of 4 voices are here" in ended.out
 
 
 def _objects_of(out: Path) -> list[dict[str, Any]]:
