@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from camb_async import (
     TaskRef,
     TaskState,
     TaskStatus,
+    TaskStore,
     TaskTimeoutError,
     TextToVoiceResult,
     Transition,
@@ -37,7 +39,7 @@ from camb_async import (
     ValidationIssue,
 )
 from camb_async.simulator import Simulator
-from tests.helpers import DESCRIPTION, run
+from tests.helpers import DESCRIPTION, run, served
 
 from .web_app_client import need_web
 
@@ -54,7 +56,7 @@ from examples.web_app.previews import (  # noqa: E402
     Previews,
     link_session,
 )
-from examples.web_app.problems import problem_of  # noqa: E402
+from examples.web_app.problems import LEFT_UNWRITTEN, problem_of  # noqa: E402
 from examples.web_app.service import open_records  # noqa: E402
 from examples.web_app.stream import event_stream  # noqa: E402
 from examples.web_app.voice import Voice, card  # noqa: E402
@@ -561,14 +563,59 @@ def test_what_is_left_has_round_ends(
     assert expected == left_of(Eta(0.5, low, (low + high) / 2, high))
 
 
+@attrs.frozen
+class Counter:
+    """A desk at which nobody watches or reads, and what lies behind it."""
+
+    desk: Desk
+    store: TaskStore
+    orders: Orders
+
+
 @asynccontextmanager
-async def desk_at(where: Path, camb: CambSession) -> AsyncGenerator[Desk]:
-    """Provide a desk at which nobody watches or reads."""
+async def counter_at(where: Path, camb: CambSession) -> AsyncGenerator[Counter]:
+    """Provide one."""
     async with (
         link_session(local=True) as http,
         open_records(str(where / "web_app.db"), lease=30.0) as (store, orders),
     ):
-        yield Desk(camb, store, orders, Previews(camb, http))
+        yield Counter(Desk(camb, store, orders, Previews(camb, http)), store, orders)
+
+
+def test_what_was_written_down_and_no_more_is_watched_later(tmp_path: Path) -> None:
+    """A process may be killed between the two."""
+    ended = new().after(transition())
+    assert ended is not None
+
+    async def main() -> None:
+        async with counter_at(tmp_path, CambSession("key")) as counter:
+            await counter.orders.add(new())
+            await counter.orders.add(ended)
+            await counter.desk.open()
+            await counter.desk.open()
+
+            assert 1 == await counter.store.watching()
+            assert 1 == len(counter.desk.board.running(ANN))
+
+    run(main())
+
+
+def test_order_that_cannot_be_written_down_is_explained(tmp_path: Path) -> None:
+    """It is paid for, so nobody should send it again."""
+
+    async def main() -> None:
+        async with (
+            served() as (_simulator, camb),
+            counter_at(tmp_path, camb) as counter,
+        ):
+            with sqlite3.connect(tmp_path / "web_app.db.orders") as other:
+                other.execute("drop table web_app_voice")
+            other.close()
+            order = counter.desk.order(ANN, description=DESCRIPTION, text="Hello")
+
+            assert LEFT_UNWRITTEN == await order
+
+    run(main())
 
 
 def test_what_is_likely_left_is_streamed(tmp_path: Path) -> None:
@@ -584,8 +631,9 @@ def test_what_is_likely_left_is_streamed(tmp_path: Path) -> None:
             CambSession(
                 simulator.api_key, base_url=simulator.base_url, schedule=schedule
             ) as camb,
-            desk_at(tmp_path, camb) as desk,
+            counter_at(tmp_path, camb) as counter,
         ):
+            desk = counter.desk
             voice = await desk.order(ANN, description=DESCRIPTION, text="Hello")
             await desk.order(BOB, description=DESCRIPTION, text="Hello")
             stream: Any = event_stream(desk, ANN, None, heartbeat=9.0, simulated=True)
