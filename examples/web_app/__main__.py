@@ -20,7 +20,7 @@ from camb_async import (
 
 from .app import LEASE, LOOPBACK_HOSTS, create_app
 from .orders import OrdersError
-from .service import is_simulated, open_records, place
+from .service import is_simulated, open_records
 
 
 # Seconds that an order under way is given to be answered when the server stops.
@@ -31,26 +31,20 @@ _GRACE = 3
 def main() -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code."""
     arguments = _parse()
-    with place() as where:
-        try:
-            if not is_simulated():
-                CambSession()
-            asyncio.run(_try_out(where))
-            listener = _listen(arguments.host, arguments.port)
-        except (ConfigurationError, StoreError, OrdersError) as error:
-            return _refuse(error)
-        except OSError as error:
-            there = f"{arguments.host}:{arguments.port}"
-            return _refuse(f"{there} cannot be had: {error.strerror}")
-        # The page itself tells of a short description, before it is sent.
-        warnings.simplefilter("ignore", ShortDescriptionWarning)
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-        return _serve(arguments, where, listener)
-
-
-def _serve(arguments: argparse.Namespace, where: str, listener: socket.socket) -> int:
+    try:
+        if not is_simulated():
+            CambSession()
+            asyncio.run(_try_out(arguments.lease))
+        listener = _listen(arguments.host, arguments.port)
+    except (ConfigurationError, StoreError, OrdersError, ValueError) as error:
+        return _refuse(error)
+    except OSError as error:
+        where = f"{arguments.host}:{arguments.port}"
+        return _refuse(f"{where} cannot be had: {error.strerror}")
+    # The page itself tells of a short description, before it is sent.
+    warnings.simplefilter("ignore", ShortDescriptionWarning)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     app = create_app(
-        where,
         hosts=[*LOOPBACK_HOSTS, arguments.host, *arguments.allow_host],
         heartbeat=arguments.heartbeat,
         lease=arguments.lease,
@@ -66,8 +60,9 @@ def _serve(arguments: argparse.Namespace, where: str, listener: socket.socket) -
     return 0
 
 
-async def _try_out(where: str) -> None:
-    async with open_records(where, lease=LEASE):
+async def _try_out(lease: float) -> None:
+    """Find out now what would be told later, and less well, by the server's log."""
+    async with open_records(lease=lease):
         pass
 
 

@@ -58,7 +58,6 @@ class State(TypedDict):
 
 
 def create_app(
-    where: str,
     *,
     hosts: Iterable[str] = LOOPBACK_HOSTS,
     heartbeat: float = 10.0,
@@ -67,7 +66,6 @@ def create_app(
     """Return the application.
 
     Args:
-        where: the file or the DSN for all that outlives the process.
         hosts: the host names it may be asked for. A page of somebody else's that
             has its own name point to this machine is refused by that.
         heartbeat: seconds between two signs of life on each stream.
@@ -76,7 +74,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[State]:
-        async with open_desk(where, lease=lease) as desk:
+        async with open_desk(lease=lease) as desk:
             yield {"desk": desk, "heartbeat": heartbeat}
 
     return Starlette(
@@ -99,12 +97,12 @@ def create_app(
 
 
 @asynccontextmanager
-async def open_desk(where: str, *, lease: float = LEASE) -> AsyncGenerator[Desk]:
+async def open_desk(*, lease: float) -> AsyncGenerator[Desk]:
     """Provide the desk that all visitors share."""
     async with (
         open_service() as camb,
         link_session(local=is_local(camb.base_url)) as http,
-        open_records(where, lease=lease) as (store, orders),
+        open_records(lease=lease) as (store, orders),
         anyio.create_task_group() as group,
     ):
         desk = Desk(camb, store, orders, Previews(camb, http))

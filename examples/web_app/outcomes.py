@@ -20,6 +20,7 @@ from camb_async import (
     PaymentRequiredError,
     TaskError,
     TaskFailedError,
+    TaskParkedError,
     TaskPaymentRequiredError,
     TaskState,
     TaskStatus,
@@ -152,6 +153,16 @@ _ENDS: Mapping[type[Exception], Outcome] = {
             "again, or look in the Camb.ai studio."
         ),
         guidance=TaskStatus.TIMEOUT.guidance,
+        can_resume=True,
+    ),
+    TaskParkedError: Outcome(
+        tone="lost",
+        title="No longer watched",
+        advice=(
+            "Servers of this page stopped one after the other while they watched it. "
+            "The voice itself may be finished: watch it again when they run well."
+        ),
+        guidance=TaskStatus.UNKNOWN.guidance,
         can_resume=True,
     ),
     NotFoundError: Outcome(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from camb_async import CambSession, PostgresStore, TaskStatus, TaskStore, store_at
 from camb_async.simulator import Scenario, Simulator
@@ -52,32 +52,24 @@ async def open_service() -> AsyncGenerator[CambSession]:
         yield camb
 
 
-@contextmanager
-def place() -> Generator[str]:
-    """Provide the place for all that outlives the process: a DSN, or a file.
-
-    The simulator forgets its tasks with its process, and so does the place then.
-    """
-    if not is_simulated():
-        yield os.environ.get("STORE") or "web_app.db"
-        return
-    with tempfile.TemporaryDirectory(prefix="web_app-") as directory:
-        yield f"{directory}/web_app.db"
-
-
 @asynccontextmanager
-async def open_records(
-    where: str, *, lease: float
-) -> AsyncGenerator[tuple[TaskStore, Orders]]:
+async def open_records(*, lease: float) -> AsyncGenerator[tuple[TaskStore, Orders]]:
     """Provide the store of watched tasks, and the application's own table.
 
-    A database holds both; beside the store's file there is another one.
+    The variable STORE says where. A database holds both; beside the store's file
+    there is another one. The simulator forgets its tasks with the process, so what is
+    known of them is forgotten, too.
 
     Raises:
         StoreError: the store cannot be used.
         OrdersError: the table cannot be used.
+        ValueError: the lease is not above zero.
     """
-    dsn = is_dsn(where)
-    store = PostgresStore(where, lease=lease) if dsn else store_at(where)
-    async with store, open_orders(where if dsn else f"{where}.orders") as orders:
-        yield store, orders
+    with tempfile.TemporaryDirectory(prefix="web_app-") as directory:
+        where = os.environ.get("STORE") or "web_app.db"
+        if is_simulated():
+            where = f"{directory}/web_app.db"
+        dsn = is_dsn(where)
+        store = PostgresStore(where, lease=lease) if dsn else store_at(where)
+        async with store, open_orders(where if dsn else f"{where}.orders") as orders:
+            yield store, orders

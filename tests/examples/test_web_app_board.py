@@ -24,8 +24,10 @@ from camb_async import (
     Eta,
     NotFoundError,
     PermissionDeniedError,
+    SqliteStore,
     SubmissionUnknownError,
     TaskFailedError,
+    TaskParkedError,
     TaskPaymentRequiredError,
     TaskRef,
     TaskState,
@@ -57,7 +59,6 @@ from examples.web_app.previews import (  # noqa: E402
     link_session,
 )
 from examples.web_app.problems import LEFT_UNWRITTEN, problem_of  # noqa: E402
-from examples.web_app.service import open_records  # noqa: E402
 from examples.web_app.stream import event_stream  # noqa: E402
 from examples.web_app.voice import Voice, card  # noqa: E402
 
@@ -420,6 +421,12 @@ class TestWords:
                 "retry_or_contact",
                 True,
             ),
+            (
+                TaskParkedError("", task=TASK, state=None),
+                "No longer watched",
+                "contact_support",
+                True,
+            ),
             (NotFoundError("", status_code=404), "Not found", "contact_support", False),
             (
                 PermissionDeniedError("", status_code=403),
@@ -577,7 +584,8 @@ async def counter_at(where: Path, camb: CambSession) -> AsyncGenerator[Counter]:
     """Provide one."""
     async with (
         link_session(local=True) as http,
-        open_records(str(where / "web_app.db"), lease=30.0) as (store, orders),
+        SqliteStore(where / "web_app.db") as store,
+        open_orders(str(where / "orders.db")) as orders,
     ):
         yield Counter(Desk(camb, store, orders, Previews(camb, http)), store, orders)
 
@@ -608,7 +616,7 @@ def test_order_that_cannot_be_written_down_is_explained(tmp_path: Path) -> None:
             served() as (_simulator, camb),
             counter_at(tmp_path, camb) as counter,
         ):
-            with sqlite3.connect(tmp_path / "web_app.db.orders") as other:
+            with sqlite3.connect(tmp_path / "orders.db") as other:
                 other.execute("drop table web_app_voice")
             other.close()
             order = counter.desk.order(ANN, description=DESCRIPTION, text="Hello")

@@ -318,8 +318,8 @@ def test_two_servers_are_one_page_and_one_may_die(
     """Each shows what was ordered at the other, and goes on with what it watched."""
     with (
         opened(browser) as context,
-        running(service, database, lease=1.0) as first,
-        running(service, database, lease=1.0) as second,
+        running(service, database, lease=2.0) as first,
+        running(service, database, lease=2.0) as second,
         Front.running(first, second) as front,
     ):
         page, elsewhere = visit(context, front), visit(context, second)
