@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -51,9 +51,11 @@ async def open_camb(settings: Settings) -> AsyncGenerator[CambSession]:
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncGenerator[TaskStore]:
     """Open the store of what is waited for; the simulator's tasks end with it."""
-    with tempfile.TemporaryDirectory(prefix="telegram_bot-") as directory:
-        simulated = settings.camb_key is None
-        where = f"{directory}/telegram_bot.db" if simulated else settings.store
+    with ExitStack() as stack:
+        where = settings.store
+        if settings.camb_key is None:
+            directory = tempfile.TemporaryDirectory(prefix="telegram_bot-")
+            where = f"{stack.enter_context(directory)}/telegram_bot.db"
         async with store_at(where) as store:
             yield store
 

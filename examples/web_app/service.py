@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from camb_async import CambSession, PostgresStore, TaskStatus, TaskStore, store_at
 from camb_async.simulator import Scenario, Simulator
@@ -65,10 +65,11 @@ async def open_records(*, lease: float) -> AsyncGenerator[tuple[TaskStore, Order
         OrdersError: the table cannot be used.
         ValueError: the lease is not above zero.
     """
-    with tempfile.TemporaryDirectory(prefix="web_app-") as directory:
+    with ExitStack() as stack:
         where = os.environ.get("STORE") or "web_app.db"
         if is_simulated():
-            where = f"{directory}/web_app.db"
+            directory = tempfile.TemporaryDirectory(prefix="web_app-")
+            where = f"{stack.enter_context(directory)}/web_app.db"
         dsn = is_dsn(where)
         store = PostgresStore(where, lease=lease) if dsn else store_at(where)
         async with store, open_orders(where if dsn else f"{where}.orders") as orders:
