@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -192,7 +193,7 @@ def _conclude(arguments: Arguments, batch: Batch, monitor: Monitor) -> None:
             "projects of their names. --recreate-unknown sends them again"
         )
     if batch.left():
-        _tell(f"to go on with {len(batch.left())} rows: {_command()}")
+        _tell(f"to go on with {len(batch.left())} rows: {command()}")
 
 
 def _say_how_to_go_on(batch: Batch, service: str) -> None:
@@ -200,11 +201,12 @@ def _say_how_to_go_on(batch: Batch, service: str) -> None:
         _tell("interrupted, and the simulator has forgotten its tasks")
     else:
         count = len(batch.left())
-        _tell(f"interrupted; to go on with the {count} rows left: {_command()}")
+        _tell(f"interrupted; to go on with the {count} rows left: {command()}")
 
 
-def _command() -> str:
-    return shlex.join(sys.orig_argv)
+def command() -> str:
+    """Return how this process was started, without the password of a DSN."""
+    return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:...@", shlex.join(sys.orig_argv))
 
 
 def _tell(what: object) -> None:

@@ -71,17 +71,18 @@ class Watching:
 
     async def run(self, all_created: asyncio.Event) -> None:
         """Go on until there are no more tasks, every one is over, all audio here."""
+        watched, ended = map(self._batch.numbers, (Stage.CREATED, Stage.FINISHED))
         try:
             async with asyncio.TaskGroup() as group:
+                for number in ended:
+                    if not self._batch.progress(number).is_over:
+                        group.create_task(self._download(number))
                 working = group.create_task(self._work())
                 reading = group.create_task(self._read(group))
-                for number in self._batch.numbers(Stage.CREATED):
+                for number in watched:
                     task = self._batch.progress(number).task
                     assert task is not None  # noqa: S101 - that is the stage
                     await self.add(number, task)
-                for number in self._batch.numbers(Stage.FINISHED):
-                    if not self._batch.progress(number).is_over:
-                        group.create_task(self._download(number))
                 await all_created.wait()
                 # From now on an empty store means that this is the end.
                 reading.cancel()

@@ -36,6 +36,7 @@ from camb_async import (
     work,
 )
 from camb_async.simulator import Request, Scenario, Simulator
+from examples.batch_monitor.app import command
 from examples.batch_monitor.batch import Batch, ExitCode, check_same
 from examples.batch_monitor.creating import UNANSWERED_MAX
 from examples.batch_monitor.display import frame, line_of, roughly
@@ -1156,6 +1157,7 @@ def test_a_killed_batch_goes_on_in_a_database(tmp_path: Path, dsn: str) -> None:
 
     assert 0 == ended.code
     assert "4 of 4 voices are here" in ended.out
+    assert "secret-canary" not in ended.err
 
 
 def _objects_of(out: Path) -> list[dict[str, Any]]:
@@ -1272,6 +1274,17 @@ def test_what_cannot_begin_sends_nothing(
 
     assert code == ended.code
     assert told in ended.err
+
+
+def test_the_command_to_go_on_with_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A DSN may hold one, and what is printed ends up in logs."""
+    dsn = "postgresql://ann:secret-canary@db.example:5432/voices?x=y@z"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "a b.csv", "--store", dsn])
+
+    shown = "'postgresql://ann:...@db.example:5432/voices?x=y@z'"
+    assert f"python 'a b.csv' --store {shown}" == command()
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
