@@ -21,6 +21,7 @@ from camb_async import (
     StoredTask,
     StoreError,
     TaskStatus,
+    TaskWatcher,
     TaskStore,
     Transition,
     store_at,
@@ -542,3 +543,23 @@ def test_two_workers_share_the_tasks(where: str) -> None:
     transitions = run(main())
     assert 40 == sum(t.is_final for t in transitions)
     assert 80 == len({t.key for t in transitions})
+
+
+def test_the_work_may_be_looked_at(tmp_path: Path) -> None:
+    """Whoever wants to show how it goes is given the watcher."""
+    watchers: list[TaskWatcher] = []
+    seen: list[int] = []
+
+    async def main() -> None:
+        async with open_store(tmp_path) as store:
+            await store.add(["a", "b"])
+            working = asyncio.create_task(
+                work(FakeStatusSource(), store, observe=watchers.append)
+            )
+            await until(lambda: bool(watchers) and watchers[0].stats().polls >= 2)
+            seen.append(len(watchers[0].watched()))
+            await cancelled(working)
+
+    run(main())
+
+    assert [2] == seen

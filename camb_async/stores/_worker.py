@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -43,6 +43,7 @@ async def work(
     capacity: int = 2000,
     until_empty: bool = False,
     schedule: PollSchedule | None = None,
+    observe: Callable[[TaskWatcher], object] | None = None,
 ) -> None:
     """Watch the tasks of a store, and record their transitions there.
 
@@ -60,6 +61,9 @@ async def work(
         capacity: how many tasks are held at the most.
         until_empty: whether to return once there is nothing left to watch.
         schedule: when to poll; the session's own by default.
+        observe: called in the beginning with the watcher that does the work, for a
+            look at ``stats()``, ``watched()`` or ``eta(...)`` now and then; tasks
+            come and go by the store only.
 
     Raises:
         AuthenticationError: the key was refused; the tasks stay in the store.
@@ -72,7 +76,8 @@ async def work(
         message = f"capacity must be at least 1, not {capacity!r}"
         raise ValueError(message)
     watcher = TaskWatcher(camb, schedule=schedule, deadline=None, keep_open=True)
-    await _Worker(store, watcher, capacity, until_empty=until_empty).run()
+    worker = _Worker(store, watcher, capacity, until_empty=until_empty)
+    await worker.run(observe)
 
 
 class _Worker:
@@ -98,11 +103,13 @@ class _Worker:
         self._more = True
         self._insist = Insisting()
 
-    async def run(self) -> None:
+    async def run(self, observe: Callable[[TaskWatcher], object] | None) -> None:
         """Work until there is nothing left, or until cancelled, and leave in order."""
         try:
             await self._insist(lambda: self._store.join(self._owner))
-            async with self._watcher, anyio.create_task_group() as group:
+            async with self._watcher as watcher, anyio.create_task_group() as group:
+                if observe is not None:
+                    observe(watcher)
                 group.start_soon(self._hear)
                 group.start_soon(self._claim)
                 group.start_soon(self._vouch)
