@@ -176,14 +176,14 @@ class Database:
 
     def record(self, owner: str, transitions: Iterable[Transition]) -> list[str]:
         """Write transitions down; return the watches that are not the worker's."""
-        refused: list[str] = []
+        refused: dict[str, None] = {}
         for transition in transitions:
             watch, seq = transition.key or ("", 0)
             if self._insert(owner, watch, seq, transition):
                 self._advance(watch, seq, transition)
             elif not self._holds(owner, watch):
-                refused.append(watch)
-        return refused
+                refused[watch] = None
+        return list(refused)
 
     def _insert(self, owner: str, watch: str, seq: int, t: Transition) -> bool:
         # The order of the numbers is checked here: none is left out or comes twice.
