@@ -1,0 +1,1 @@
+"""A fleet of workers over one PostgreSQL server, and what may happen to them."""
