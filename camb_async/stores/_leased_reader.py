@@ -16,7 +16,7 @@ from camb_async.models import Transition
 from ._delivery import READ_AHEAD, Delivery
 from ._protocol import UnknownOwnerError
 from ._records import transition
-from ._statements import ACK, BEAT, DELIVER, GIVEN, JOIN, RELEASE
+from ._statements import ACK, BEAT, DELIVER, END_TURN, GIVEN, JOIN, RELEASE
 
 
 if TYPE_CHECKING:
@@ -39,14 +39,10 @@ class LeasedReader:
         self._name = name
         self._lease = lease
         self._owner: str | None = None
+        self._turn = 0
         self._answer_lost = False
         self._acknowledged: dict[Key, None] = {}
         self._to_tell = asyncio.Event()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything was read, and a lease is held."""
-        return self._owner is not None
 
     def ack(self, keys: Iterable[Key]) -> None:
         """Have the database forget transitions."""
@@ -65,16 +61,17 @@ class LeasedReader:
                 self._to_tell.set()
                 await asyncio.sleep(_REPEAT)
 
-    async def beat(self) -> None:
-        """Give a sign of life.
-
-        Raises:
-            StoreError: the database cannot be told.
-        """
-        if self._owner is not None:
-            [row] = await self._server.fetch(BEAT, self._owner, self._lease)
-            if not row["alive"]:
-                self._is_lost()
+    async def live(self) -> None:
+        """Give signs of life, until cancelled."""
+        third = self._lease / 3
+        pause = third
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._beat()
+                pause = third
+            except StoreError:
+                pause = min(third, _REPEAT)
 
     async def leave(self) -> None:
         """Give back what was not acknowledged.
@@ -87,6 +84,13 @@ class LeasedReader:
         if self._owner is not None:
             await self._server.fetch(RELEASE, self._owner)
 
+    async def _beat(self) -> None:
+        owner = self._owner
+        if owner is not None:
+            [row] = await self._server.fetch(BEAT, owner, [], self._lease)
+            if not row["alive"] and owner == self._owner:
+                self._is_lost()
+
     async def _flush(self) -> None:
         while keys := list(self._acknowledged):
             watches, numbers = zip(*keys, strict=True)
@@ -98,14 +102,16 @@ class LeasedReader:
     async def _read_on(self) -> list[Transition]:
         owner = self._owner or await self._join()
         if self._answer_lost:
+            await self._server.fetch(END_TURN, owner, self._turn)
             rows = await self._server.fetch(GIVEN, owner)
             self._answer_lost = False
             given = [transition(row) for row in rows]
             if new := [each for each in given if not self._has(each.key)]:
                 return new
         self._answer_lost = True
+        self._turn += 1
         try:
-            rows = await self._server.fetch(DELIVER, owner, READ_AHEAD)
+            rows = await self._server.fetch(DELIVER, owner, READ_AHEAD, self._turn)
         except UnknownOwnerError:
             self._is_lost()
             return await self._read_on()

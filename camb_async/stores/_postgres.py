@@ -23,7 +23,6 @@ from camb_async.models import TaskRef, Transition
 from ._forms import context_text
 from ._leased_reader import LeasedReader
 from ._ledger import StoredTask, deadline_at
-from ._protocol import UnknownOwnerError
 from ._reading import StoredTransitions
 from ._records import columns, stored_task
 from ._signal import Signal
@@ -34,6 +33,7 @@ from ._statements import (
     CLAIMED,
     DISCARD,
     DROPPED,
+    END_TURN,
     JOIN,
     REAP,
     RECORD,
@@ -259,19 +259,17 @@ class PostgresStore:
         if known is None:
             return []
         rows: Sequence[Any] = ()
-        if known.claim is not None:
-            # Its answer was lost; what it was for may be ours all the same.
-            rows = await self._fetch(CLAIMED, owner, known.claim)
+        if known.answer_lost:
+            # What was claimed by it may be ours all the same.
+            await self._fetch(END_TURN, owner, known.turn)
+            rows = await self._fetch(CLAIMED, owner, known.turn)
         if not rows:
-            known.claim = uuid4().hex
-            known.claims += 1
-            suspect_first = not known.claims % _SUSPECT_EVERY
-            with contextlib.suppress(UnknownOwnerError):
-                # A dead worker gets nothing; its next sign of life tells it why.
-                rows = await self._fetch(
-                    CLAIM, owner, limit, known.claim, suspect_first
-                )
-        known.claim = None
+            known.turn += 1
+            known.answer_lost = True
+            suspect_first = not known.turn % _SUSPECT_EVERY
+            # A dead worker gets nothing; its next sign of life tells it why.
+            rows = await self._fetch(CLAIM, owner, limit, known.turn, suspect_first)
+        known.answer_lost = False
         now = time.time()
         return [stored_task(row, now) for row in rows]
 
@@ -282,8 +280,8 @@ class PostgresStore:
             return []
         if known.is_to_look:
             known.is_to_look = False
-            rows = await self._fetch(DROPPED, owner)
-            known.dropped += [row["watch"].hex for row in rows]
+            rows = await self._fetch(DROPPED, owner, known.heard)
+            known.hear([row["watch"].hex for row in rows])
         dropped, known.dropped = known.dropped, []
         return dropped
 
@@ -303,10 +301,12 @@ class PostgresStore:
 
     async def beat(self, owner: str) -> bool:
         """Give a sign of life; see TaskStore."""
-        [row] = await self._fetch(BEAT, owner, self._lease)
         known = self._owners.get(owner)
-        if known is not None and row["dropped"]:
-            known.dropped += [watch.hex for watch in row["dropped"]]
+        heard = [] if known is None else known.heard
+        [row] = await self._fetch(BEAT, owner, heard, self._lease)
+        if known is not None:
+            known.hear([watch.hex for watch in row["dropped"]])
+        if row["dropped"]:
             self._tasks_changed.fire()
         if not row["alive"]:
             self._owners.pop(owner, None)
@@ -353,8 +353,15 @@ class PostgresStore:
     def _open_reader(self) -> LeasedReader:
         server = self._open_server
         if self._reader is None:
-            self._reader = LeasedReader(server, self._name, self._lease)
-            self._keepers.append(asyncio.ensure_future(self._reader.tell()))
+        """Look for dead workers and for news."""
+        for number in itertools.count(1):
+            await asyncio.sleep(_REAP_EVERY * random.uniform(0.7, 1.3))
+            with contextlib.suppress(StoreError):
+                if self._owners or self._reader is not None:
+                    await self._fetch(REAP, _PARKED)
+            if not number % _LOOK_EVERY:
+                self._tasks_changed.fire()
+                self._transitions_changed.fire()
         return self._reader
 
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[Any]:
@@ -380,17 +387,12 @@ class PostgresStore:
         self._tasks_changed.fire()
 
     async def _keep(self) -> None:
-        """Look for dead workers and for news, and show that our reader lives."""
-        beaten = 0.0
+        """Look for dead workers and for news."""
         for number in itertools.count(1):
             await asyncio.sleep(_REAP_EVERY * random.uniform(0.7, 1.3))
             with contextlib.suppress(StoreError):
                 if self._owners or self._reader is not None:
                     await self._fetch(REAP, _PARKED)
-                beaten += _REAP_EVERY
-                if self._reader is not None and beaten >= self.beat_every:
-                    beaten = 0.0
-                    await self._reader.beat()
             if not number % _LOOK_EVERY:
                 self._tasks_changed.fire()
                 self._transitions_changed.fire()
@@ -418,10 +420,17 @@ class PostgresStore:
 class _Owner:
     """What the store keeps of a worker of this process."""
 
-    claim: str | None = None
-    claims: int = 0
+    turn: int = 0
+    answer_lost: bool = False
     is_to_look: bool = True
     dropped: list[str] = attrs.field(factory=list)
+    #: What the database may forget, once it is told.
+    heard: list[str] = attrs.field(factory=list)
+
+    def hear(self, dropped: list[str]) -> None:
+        """Take note of what was dropped."""
+        self.dropped += dropped
+        self.heard = dropped
 
 
 def _opened(dsn: str) -> Server:

@@ -24,6 +24,8 @@ from ._statements import IS_MADE, SCHEMA, SCHEMA_LOCK, VERSION, VERSIONS
 #: Seconds for a statement, and for it with a new connection: a fail-over can hang.
 _STATEMENT_TIMEOUT: Final = 8.0
 _CALL_TIMEOUT: Final = 10.0
+#: Seconds for all that is under way when the store is closed.
+_CLOSE_TIMEOUT: Final = 5.0
 #: Seconds between two tries to listen.
 _LISTEN_AGAIN: Final = 5.0
 
@@ -61,6 +63,8 @@ class Server:
         self.place: Final = place(dsn)
         self._turn = asyncio.Lock()
         self._calls = set[asyncio.Task[Any]]()
+        self._patience = _CALL_TIMEOUT
+        self._limit: asyncio.Timeout | None = None
         self._connection: _Connection | None = None
 
     def __repr__(self) -> str:
@@ -113,7 +117,15 @@ class Server:
             await asyncio.sleep(_LISTEN_AGAIN)
 
     async def close(self) -> None:
-        """Let statements under way come to their end, and go."""
+        """Let statements under way come to their end, unless that takes long, and go.
+
+        Whoever waits for one is told all the same.
+        """
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=_CLOSE_TIMEOUT)
+        self._patience = 0.0
+        if self._limit is not None:
+            self._limit.reschedule(0.0)
         if self._calls:
             await asyncio.wait(self._calls)
         connection, self._connection = self._connection, None
@@ -140,10 +152,12 @@ class Server:
     ) -> _ReturnT:
         async with self._turn:
             try:
-                async with asyncio.timeout(_CALL_TIMEOUT):
+                async with asyncio.timeout(self._patience) as self._limit:
                     return await self._again(job)
             except Exception as error:  # noqa: BLE001 - asyncpg raises what it finds
                 failure = self._failure(error)
+            finally:
+                self._limit = None
         # Raised here and not in the handler, so that nothing hangs on to it.
         raise failure
 

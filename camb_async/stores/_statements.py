@@ -27,14 +27,15 @@ SCHEMA: Final = f"""
 create table camb_schema(version int not null, oldest int not null);
 insert into camb_schema values ({VERSION}, {VERSION});
 create table camb_worker(
-    id uuid primary key, name text not null, expires timestamptz not null);
+    id uuid primary key, name text not null, expires timestamptz not null,
+    turn int not null default 0);
 create table camb_task(
     watch uuid primary key, kind text not null, task_id text not null,
     created timestamptz, context json not null,
     added timestamptz not null default now(), deadline_at timestamptz,
     last_state json, last_at timestamptz, polls int not null default 0,
     seq int not null default 0, attempts int not null default 0,
-    owner uuid references camb_worker on delete set null, claim uuid,
+    owner uuid references camb_worker on delete set null, turn int,
     unique(kind, task_id)) with (fillfactor = 70);
 create index camb_task_free on camb_task(added)
     where owner is null and attempts < {SUSPECT_AFTER};
@@ -95,16 +96,27 @@ insert into camb_worker(id, name, expires)
 values ($1, $2, now() + $3::float8 * interval '1 second') on conflict (id) do nothing
 """
 
-BEAT: Final = """
-with alive as (
-    update camb_worker set expires = now() + $2::float8 * interval '1 second'
-    where id = $1 returning 1),
-dropped as (delete from camb_dropped where owner = $1 returning watch)
-select exists (select from alive) as alive,
-    (select coalesce(array_agg(watch), '{}') from dropped) as dropped
+# What was dropped is forgotten when its owner says that it has heard of it.
+_DROPPED: Final = """
+    select watch from camb_dropped where owner = $1 and watch <> all($2::uuid[])
+"""
+_HEARD: Final = """
+    delete from camb_dropped where owner = $1 and watch = any($2::uuid[])
 """
 
-DROPPED: Final = "delete from camb_dropped where owner = $1 returning watch"
+BEAT: Final = f"""
+with heard as ({_HEARD}),
+alive as (
+    update camb_worker set expires = now() + $3::float8 * interval '1 second'
+    where id = $1 returning 1)
+select exists (select from alive) as alive, array({_DROPPED}) as dropped
+"""
+
+DROPPED: Final = f"with heard as ({_HEARD}) {_DROPPED}"
+
+#: Ends a turn whose answer was lost: it is over, or what it is to do is not done.
+#: Otherwise it could still be under way in the server, and come to light later.
+END_TURN: Final = "update camb_worker set turn = $2 where id = $1 and turn < $2"
 
 _TASK: Final = """
     watch, kind, task_id, created, context::text, polls, seq, attempts,
@@ -131,14 +143,17 @@ suspect as (
         and not exists (select from trial) and not exists (select from free)
     order by added limit 1 for update skip locked),
 chosen as (select watch from free union all select watch from suspect),
+turn as (
+    update camb_worker set turn = $3
+    where id = $1 and turn < $3 and exists (select from chosen) returning id),
 claimed as (
-    update camb_task task set owner = $1, claim = $3, attempts = attempts + 1
-    from chosen where task.watch = chosen.watch returning task.*)
+    update camb_task task set owner = turn.id, turn = $3, attempts = attempts + 1
+    from chosen, turn where task.watch = chosen.watch returning task.*)
 select {_TASK} from claimed order by added
 """
 
 #: What a claim has claimed whose answer was lost.
-CLAIMED: Final = f"select {_TASK} from camb_task where owner = $1 and claim = $2"
+CLAIMED: Final = f"select {_TASK} from camb_task where owner = $1 and turn = $2"
 
 RECORD: Final = """
 with given as (
@@ -198,7 +213,8 @@ told as (
     insert into camb_event(watch, seq, kind, task_id, created, context, final,
         previous, state, error, at, elapsed, uncertainty, polls)
     select watch, seq + 1, kind, task_id, created, context, true,
-        last_state->>'status', last_state, json_build_object(
+        substring(last_state::text from '"status": "([A-Z_]+)"'), last_state,
+        json_build_object(
             'class', 'TaskParkedError', 'message', format($1::text, task_id, attempts),
             'fields', '{{}}'::json, 'notes', '[]'::json),
         now(), extract(epoch from now() - added), null, polls
@@ -215,13 +231,20 @@ _EVENT: Final = """
     error::text, at, elapsed, uncertainty, polls
 """
 
+#: A reader that is dead is told so by the foreign key.
 DELIVER: Final = f"""
 with unread as (
     select id from camb_event where reader is null
     order by id limit $2 for update skip locked),
+turn as (
+    update camb_worker set turn = $3
+    where id = $1 and turn < $3 and exists (select from unread) returning 1),
 taken as (
     update camb_event event set reader = $1
-    from unread where event.id = unread.id returning event.*)
+    from unread where event.id = unread.id and (
+        exists (select from turn)
+        or not exists (select from camb_worker where id = $1))
+    returning event.*)
 select {_EVENT} from taken order by id
 """
 

@@ -208,13 +208,16 @@ class _Worker:
         """Tell the store which tasks, though taken over, do not end their worker."""
         while True:
             await anyio.sleep(VOUCH_EVERY)
-            polled = [w for w, task in self._ledger.unproven() if self._is_polled(task)]
-            if polled:
-                await self._insist(partial(self._store.survived, self._owner, polled))
-                self._ledger.proved(polled)
-                # Until now the store may have kept others back.
-                self._more = True
-                self._news.set()
+            await self._insist(self._vouch_for_polled)
+
+    async def _vouch_for_polled(self) -> None:
+        polled = [w for w, task in self._ledger.unproven() if self._is_polled(task)]
+        if polled:
+            await self._store.survived(self._owner, polled)
+            self._ledger.proved(polled)
+            # Until now the store may have kept others back.
+            self._more = True
+            self._news.set()
 
     def _is_polled(self, task: TaskRef) -> bool:
         standing = self._watcher.get(task)
@@ -231,6 +234,9 @@ class _Worker:
         logger.warning("The store has given up this worker, which begins anew.")
         for task in self._ledger.clear():
             self._watcher.discard(task)
+        # What was seen under the old name is told by whoever holds the task now: it
+        # would not fit the numbers of one that is given to us again.
+        self._unrecorded.clear()
         self._owner = uuid4().hex
         await self._insist(lambda: self._store.join(self._owner))
         self._news.set()
