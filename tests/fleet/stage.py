@@ -129,3 +129,10 @@ async def ask(dsn: str, query: str, *arguments: object) -> Any:
         return await connection.fetchval(query, *arguments)
     finally:
         await connection.close()
+
+
+async def eventually(dsn: str, query: str, *arguments: object) -> None:
+    """Wait until a query finds that something is so."""
+    async with asyncio.timeout(20):
+        while not await ask(dsn, query, *arguments):
+            await asyncio.sleep(0.02)
