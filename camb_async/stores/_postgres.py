@@ -39,6 +39,7 @@ from ._statements import (
     RECORD,
     RELEASE,
     SURVIVED,
+    UNDELIVERED,
     WATCHING,
 )
 from ._worker import to_the_end
@@ -214,11 +215,14 @@ class PostgresStore:
         """
         ref = TaskRef.of(task)
         [row] = await self._fetch(DISCARD, ref.kind.value, ref.task_id)
+        watch = row["watch"]
+        if watch is not None:
+            await self._fetch(UNDELIVERED, watch)
         if self._reader is not None:
             self._reader.delivery.forget(ref)
         self._tell("camb_dropped")
         self._transitions_changed.fire()
-        return bool(row["gone"])
+        return watch is not None
 
     async def watching(self) -> int:
         """Return how many tasks are watched: added, and not ended.

@@ -84,8 +84,11 @@ told as (
     insert into camb_dropped(watch, owner)
     select watch, owner from gone where owner is not null),
 undelivered as (delete from camb_event where kind = $1 and task_id = $2)
-select count(*) as gone, pg_notify('camb_dropped', '') from gone
+select (select watch from gone) as watch, pg_notify('camb_dropped', '')
 """
+
+#: What was recorded of a watch while it was being discarded, and not seen by that.
+UNDELIVERED: Final = "delete from camb_event where watch = $1"
 
 WATCHING: Final = "select count(*) as watching from camb_task"
 

@@ -36,7 +36,9 @@ class Fleet:
 
         async def main() -> None:
             async with PostgresStore(self.dsn) as store:
-                await store.add([f"task-{number}" for number in range(count)], **options)
+                await store.add(
+                    [f"task-{number}" for number in range(count)], **options
+                )
 
         run(main())
         self._options["began"] = time.time()

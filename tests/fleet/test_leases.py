@@ -33,7 +33,7 @@ NAMES = [f"task-{number}" for number in range(40)]
 def tries_follow_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon, and look for the dead often."""
     monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.1)
+    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.25)
 
 
 async def is_taken_for_dead(dsn: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from camb_async import PostgresStore, StoreError, Transition, work
 
 from ..fakes import FakeStatusSource
-from ..helpers import QUICK, SOON, run, until
+from ..helpers import QUICK, SOON, run
 from ..postgres import PostgresServer, programs, server
 from .stage import FREE, HOLDERS, fleet
 
@@ -118,7 +118,7 @@ def test_a_store_whose_server_hangs_can_be_closed(
 def test_a_server_that_is_killed_at_any_moment_loses_nothing(
     own_server: PostgresServer,
 ) -> None:
-    """Eight times, while three workers claim and record, and a reader reads."""
+    """Eight times, while three workers claim and record."""
     random = Random(3)
     with fleet(own_server.new_database(), step=0.01, lease=3.0) as workers:
         workers.add(2000)
