@@ -427,9 +427,9 @@ class _Owner:
     turn: int = 0
     answer_lost: bool = False
     is_to_look: bool = True
-    dropped: list[str] = attrs.field(factory=list)
+    dropped: list[str] = attrs.field(factory=list[str])
     #: What the database may forget, once it is told.
-    heard: list[str] = attrs.field(factory=list)
+    heard: list[str] = attrs.field(factory=list[str])
 
     def hear(self, dropped: list[str]) -> None:
         """Take note of what was dropped."""

@@ -201,9 +201,13 @@ class Server:
         connection = await self._connect()
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
+
+        def told(_connection: object, _pid: int, channel: str, _news: object) -> None:
+            hear(channel)
+
         try:
             for channel in channels:
-                await connection.add_listener(channel, lambda *news: hear(news[2]))
+                await connection.add_listener(channel, told)
             await gone.wait()
         finally:
             connection.terminate()

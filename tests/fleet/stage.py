@@ -15,9 +15,8 @@ from typing import Any
 import asyncpg
 
 from camb_async import PostgresStore
-
-from ..cli_process import environment
-from ..helpers import run
+from tests.cli_process import environment
+from tests.helpers import run
 
 
 Process = subprocess.Popen[str]
@@ -110,6 +109,7 @@ class Fleet:
 #: How many workers hold anything; how many tasks are held by nobody.
 HOLDERS = "select count(distinct owner) from camb_task"
 FREE = "select count(*) from camb_task where owner is null"
+SETTLED = f"select 0 = ({FREE}) and max(attempts) = 0 from camb_task"  # noqa: S608
 
 
 @contextlib.contextmanager
@@ -133,8 +133,15 @@ async def ask(dsn: str, query: str, *arguments: object) -> Any:
         await connection.close()
 
 
+async def do(dsn: str, statements: str) -> None:
+    """Make statements, one after the other."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statements)
+    await connection.close()
+
+
 async def eventually(dsn: str, query: str, *arguments: object) -> None:
     """Wait until a query finds that something is so."""
     async with asyncio.timeout(20):
-        while not await ask(dsn, query, *arguments):
+        while not await ask(dsn, query, *arguments):  # noqa: ASYNC110 - no news of it
             await asyncio.sleep(0.02)

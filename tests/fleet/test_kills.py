@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from .stage import FREE, HOLDERS, fleet
+from .stage import FREE, HOLDERS, SETTLED, fleet
 
 
 def test_the_tasks_of_a_killed_worker_go_on(dsn: str) -> None:
@@ -49,10 +49,7 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(dsn: str) -> None:
         zombie = workers.ask("select id from camb_worker")
         frozen.send_signal(signal.SIGSTOP)
         [other] = workers.start()
-        workers.until(
-            "select count(*) > 0 from camb_task where owner <> $1 and owner is not null",
-            zombie,
-        )
+        workers.until("select count(*) > 0 from camb_task where owner <> $1", zombie)
         frozen.send_signal(signal.SIGCONT)
         workers.until("select count(*) = 2 from camb_worker")
 
@@ -72,25 +69,23 @@ def test_a_worker_that_is_terminated_hands_over(dsn: str) -> None:
         first.send_signal(signal.SIGTERM)
         assert 0 == first.wait(10)
         # Within a lease of half a minute nobody would be declared dead.
-        workers.until(f"select 0 = ({FREE}) and 1 = ({HOLDERS})", within=10.0)
-        workers.until("select max(attempts) = 0 from camb_task", within=10.0)
+        workers.until(SETTLED, within=10.0)
+        assert 1 == workers.ask(HOLDERS)
 
 
 @pytest.mark.slow
-def test_a_hand_over_takes_less_than_a_second(dsn: str) -> None:
-    """From SIGTERM until another worker holds the last of 2,000 tasks."""
+def test_a_hand_over_of_thousands_waits_for_no_lease(dsn: str) -> None:
+    """From SIGTERM until 2,000 tasks are given back; a lease is half a minute."""
     with fleet(dsn, step=60.0, lease=30.0) as workers:
         workers.add(2000)
         [first] = workers.start()
         workers.until("select count(*) = 2000 from camb_task where polls > 0")
         leaver = workers.ask("select id from camb_worker")
         workers.start()
-        began = time.monotonic()
         first.send_signal(signal.SIGTERM)
-        workers.until("select count(*) = 0 from camb_task where owner = $1", leaver)
-        freed = time.monotonic() - began
-        workers.until(f"select 0 = ({FREE})")
-        print(f"freed after {freed:.2f} s, held after {time.monotonic() - began:.2f} s")
+        theirs = "select count(*) = 0 from camb_task where owner = $1"
+        workers.until(theirs, leaver, within=10.0)
+        workers.until(f"select 0 = ({FREE})", within=10.0)
 
 
 @pytest.mark.slow
@@ -128,5 +123,4 @@ def test_ten_deploys_in_a_row_make_no_task_a_suspect(dsn: str) -> None:
                 leaver.send_signal(signal.SIGTERM)
                 assert 0 == leaver.wait(10)
                 assert 1 >= workers.ask("select max(attempts) from camb_task")
-        workers.until(f"select 0 = ({FREE})")
-        workers.until("select max(attempts) = 0 from camb_task")
+        workers.until(SETTLED)

@@ -18,10 +18,10 @@ from camb_async import (
     work,
 )
 from camb_async.stores import _server
+from tests.fakes import FakeStatusSource
+from tests.helpers import QUICK, SOON, run, until
+from tests.storing import told
 
-from ..fakes import FakeStatusSource
-from ..helpers import QUICK, SOON, run, until
-from ..storing import told
 from .stage import FREE, HOLDERS, ask, eventually, fleet
 
 

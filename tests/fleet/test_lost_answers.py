@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from camb_async import PostgresStore, StoredTask, StoreError, Transition, work
+from tests.fakes import FakeStatusSource
+from tests.helpers import QUICK, SOON, run, until
+from tests.storing import told
 
-from ..fakes import FakeStatusSource
-from ..helpers import QUICK, SOON, run, until
-from ..storing import told
 from .proxy import Proxy, proxy
-from .stage import ask
+from .stage import ask, eventually
 
 
 pytestmark = pytest.mark.usefixtures("nobody_else_speaks")
@@ -163,9 +163,10 @@ def test_what_was_dropped_is_told_until_it_is_heard(dsn: str, how: str) -> None:
             me = await joined(store)
             [stored] = await store.claim(me, 9)
             assert [] == await store.dropped(me)
+            news = store.tasks_changed()
             async with PostgresStore(dsn) as another:
                 await another.discard("a")
-            store._tell("camb_dropped")
+            await until(news.is_set)
             call = store.beat if how == "beat" else store.dropped
             await lost(between, lambda: call(me))
             assert await store.beat(me)
@@ -269,7 +270,7 @@ def test_a_fifth_of_all_answers_may_be_lost(dsn: str, seed: int) -> None:
     random = Random(seed)
     tasks = [f"task-{number}" for number in range(60)]
     story = ["PENDING", "QUEUED", "RUNNING", "SUCCESS"]
-    source = FakeStatusSource({name: story for name in tasks})
+    source = FakeStatusSource(dict.fromkeys(tasks, story))
 
     async def main() -> list[Transition]:
         async with proxy(dsn) as between, PostgresStore(between.dsn) as store:
@@ -306,7 +307,9 @@ class held_up:  # noqa: N801 - used as a function
 
 async def a_statement_waits(dsn: str, count: int) -> None:
     """Wait until so many statements wait for the table."""
-    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with asyncio.timeout(10):
-        while count != await ask(dsn, waiting):
-            await asyncio.sleep(0.02)
+    await eventually(
+        dsn,
+        "select count(*) = $1 from pg_stat_activity "
+        "where wait_event_type = 'Lock' and datname = current_database()",
+        count,
+    )

@@ -8,9 +8,9 @@ import pytest
 
 from camb_async import PostgresStore, StoredTask, TaskParkedError, TaskStatus
 from camb_async.models import TaskState
+from tests.helpers import run
+from tests.storing import told
 
-from ..helpers import run
-from ..storing import told
 from .stage import ask, eventually, fleet
 from .worker import POISONED
 
@@ -41,9 +41,9 @@ def test_a_task_that_ends_workers_is_parked_and_no_other(
     async def main() -> None:
         async with PostgresStore(dsn, lease=60.0) as store:
             await store.add(NAMES, context="mine")
-            deaths = 0
-            for number in range(20):
-                owner = f"{number:032x}"
+            deaths, alive, taken, owner = 0, False, list[StoredTask](), ""
+            while True:
+                owner = f"{deaths:032x}"
                 taken, alive = await lives(store, owner)
                 if alive:
                     break

@@ -20,11 +20,11 @@ from camb_async import (
     Transition,
     work,
 )
+from tests.fakes import FakeStatusSource
+from tests.helpers import QUICK, SOON, run, until
+from tests.storing import told
 
-from ..fakes import FakeStatusSource
-from ..helpers import QUICK, SOON, run, until
-from ..storing import told
-from .stage import Fleet, ask, eventually, fleet
+from .stage import Fleet, ask, do, eventually, fleet
 
 
 ME, OTHER = "0" * 32, "1" * 32
@@ -117,10 +117,10 @@ def test_what_is_recorded_while_a_task_is_discarded_is_dropped_as_well(
 ) -> None:
     """Nothing of it is delivered once discard has returned."""
     slowly = (
-        "create function slow() returns trigger language plpgsql as "
-        "$$ begin perform pg_sleep(0.3); return new; end $$",
+        "create function slow() returns trigger as $$ "
+        "begin perform pg_sleep(0.3); return new; end $$ language plpgsql; "
         "create trigger slow before insert on camb_event "
-        "for each row execute function slow()",
+        "for each row execute function slow()"
     )
 
     async def main() -> None:
@@ -128,8 +128,7 @@ def test_what_is_recorded_while_a_task_is_discarded_is_dropped_as_well(
             await one.add("a")
             await one.join(ME)
             [stored] = await one.claim(ME, 9)
-            for statement in slowly:
-                await ask(dsn, statement)
+            await do(dsn, slowly)
             recording = asyncio.create_task(one.record(ME, [told(stored, "PENDING")]))
             await eventually(
                 dsn,
@@ -268,7 +267,8 @@ def test_readers_in_several_processes_share_and_end_together(dsn: str) -> None:
     async def main() -> list[Transition]:
         async with PostgresStore(dsn) as store:
             await store.add(NAMES)
-            return sum(await asyncio.gather(process(), process()), start=[])
+            one, two = await asyncio.gather(process(), process())
+            return one + two
 
     transitions = run(main())
     keys = [each.key for each in transitions]
@@ -364,18 +364,16 @@ def test_a_reader_may_be_cancelled_wherever_it_is(dsn: str) -> None:
     async def main() -> None:
         async with PostgresStore(dsn) as store:
             await recorded(store)
+            transitions = store.transitions(until_empty=True)
             told: list[object] = []
             for step in range(60):
-                transitions = store.transitions()
                 reading = asyncio.ensure_future(anext(transitions))
                 await asyncio.sleep(step / 20_000)
                 reading.cancel()
                 await asyncio.wait([reading])
                 if not reading.cancelled():
                     told.append(reading.result().key)
-                    await store.ack([reading.result()])
-                    transitions._current = None
-            told += [each.key for each in await read(store)]
+            told += [each.key async for each in transitions]
             assert 100 == len(told)
             assert 100 == len(set(told))
 
@@ -385,17 +383,16 @@ def test_a_reader_may_be_cancelled_wherever_it_is(dsn: str) -> None:
 def test_versions_that_can_share_the_tables_do(dsn: str) -> None:
     """Columns that are not known here are left alone; what is too new is refused."""
     newer = (
-        "alter table camb_task add column shade text not null default 'grey'",
-        "alter table camb_event add column shade text not null default 'grey'",
-        "alter table camb_worker add column shade text not null default 'grey'",
-        "update camb_schema set version = 2",
+        "alter table camb_task add column shade text not null default 'grey'; "
+        "alter table camb_event add column shade text not null default 'grey'; "
+        "alter table camb_worker add column shade text not null default 'grey'; "
+        "update camb_schema set version = 2"
     )
     source = FakeStatusSource({"a": ["PENDING", "SUCCESS"]})
 
     async def main() -> None:
         async with PostgresStore(dsn) as old:
-            for statement in newer:
-                await ask(dsn, statement)
+            await do(dsn, newer)
             async with PostgresStore(dsn) as store:
                 await store.add("a")
                 await work(source, old, schedule=SOON, until_empty=True)

@@ -63,7 +63,8 @@ async def _main(options: dict[str, Any]) -> None:
     source = Timetable(options["began"], options["step"], options.get("poison"))
     schedule = FixedInterval(options.get("interval", 0.2))
     async with PostgresStore(options["dsn"], lease=options["lease"]) as store:
-        print("working", flush=True)
+        sys.stdout.write("working\n")
+        sys.stdout.flush()
         if "read" in options:
             await _read(store, options["read"])
         await work(
