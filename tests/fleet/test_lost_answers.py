@@ -19,6 +19,9 @@ from .proxy import Proxy, proxy
 from .stage import ask, eventually
 
 
+# Whether a worker is to look is seen from inside only.
+# pyright: reportPrivateUsage=false
+
 pytestmark = pytest.mark.usefixtures("nobody_else_speaks")
 
 NAMES = [f"task-{number}" for number in range(10)]
@@ -163,10 +166,9 @@ def test_what_was_dropped_is_told_until_it_is_heard(dsn: str, how: str) -> None:
             me = await joined(store)
             [stored] = await store.claim(me, 9)
             assert [] == await store.dropped(me)
-            news = store.tasks_changed()
             async with PostgresStore(dsn) as another:
                 await another.discard("a")
-            await until(news.is_set)
+            await until(lambda: store._owners[me].is_to_look)
             call = store.beat if how == "beat" else store.dropped
             await lost(between, lambda: call(me))
             assert await store.beat(me)
