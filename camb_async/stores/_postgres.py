@@ -357,15 +357,9 @@ class PostgresStore:
     def _open_reader(self) -> LeasedReader:
         server = self._open_server
         if self._reader is None:
-        """Look for dead workers and for news."""
-        for number in itertools.count(1):
-            await asyncio.sleep(_REAP_EVERY * random.uniform(0.7, 1.3))
-            with contextlib.suppress(StoreError):
-                if self._owners or self._reader is not None:
-                    await self._fetch(REAP, _PARKED)
-            if not number % _LOOK_EVERY:
-                self._tasks_changed.fire()
-                self._transitions_changed.fire()
+            self._reader = LeasedReader(server, self._name, self._lease)
+            for keeper in (self._reader.tell(), self._reader.live()):
+                self._keepers.append(asyncio.ensure_future(keeper))
         return self._reader
 
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[Any]:

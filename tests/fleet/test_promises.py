@@ -380,6 +380,30 @@ def test_a_reader_may_be_cancelled_wherever_it_is(dsn: str) -> None:
     run(main())
 
 
+def test_whoever_waits_is_told_when_the_store_is_closed(dsn: str) -> None:
+    """Readers and workers, and what a reader was given goes to the next one."""
+
+    async def main() -> None:
+        async with PostgresStore(dsn) as other:
+            async with PostgresStore(dsn) as store:
+                await other.add(["a", "b"])
+                loops = [store.transitions() for _ in range(3)]
+                waiting = [
+                    asyncio.ensure_future(work(FakeStatusSource(), store)),
+                    *(asyncio.ensure_future(anext(loop)) for loop in loops),
+                ]
+                await until(lambda: 2 == sum(each.done() for each in waiting))
+            async with asyncio.timeout(10):
+                await asyncio.wait(waiting)
+            failures = [each.exception() for each in waiting]
+            assert 2 == sum(isinstance(each, StoreError) for each in failures)
+            assert 2 == failures.count(None)
+            await eventually(dsn, "select count(reader) = 0 from camb_event")
+            assert 2 == len(await other.deliver(9))
+
+    run(main())
+
+
 def test_versions_that_can_share_the_tables_do(dsn: str) -> None:
     """Columns that are not known here are left alone; what is too new is refused."""
     newer = (
