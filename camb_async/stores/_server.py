@@ -21,7 +21,8 @@ from ._protocol import UnknownOwnerError
 from ._statements import IS_MADE, SCHEMA, SCHEMA_LOCK, VERSION, VERSIONS
 
 
-#: Seconds for a statement, and for it with a new connection: a fail-over can hang.
+#: Seconds for a statement, and for it with a new connection and the wait for its
+#: turn: a fail-over can hang.
 _STATEMENT_TIMEOUT: Final = 8.0
 _CALL_TIMEOUT: Final = 10.0
 #: Seconds for all that is under way when the store is closed.
@@ -64,7 +65,7 @@ class Server:
         self._turn = asyncio.Lock()
         self._calls = set[asyncio.Task[Any]]()
         self._patience = _CALL_TIMEOUT
-        self._limit: asyncio.Timeout | None = None
+        self._limits = set[asyncio.Timeout]()
         self._connection: _Connection | None = None
 
     def __repr__(self) -> str:
@@ -124,8 +125,8 @@ class Server:
         if self._calls:
             await asyncio.wait(self._calls, timeout=_CLOSE_TIMEOUT)
         self._patience = 0.0
-        if self._limit is not None:
-            self._limit.reschedule(0.0)
+        for limit in self._limits:
+            limit.reschedule(0.0)
         if self._calls:
             await asyncio.wait(self._calls)
         connection, self._connection = self._connection, None
@@ -150,14 +151,17 @@ class Server:
     async def _call(
         self, job: Callable[[_Connection], Awaitable[_ReturnT]]
     ) -> _ReturnT:
-        async with self._turn:
-            try:
-                async with asyncio.timeout(self._patience) as self._limit:
-                    return await self._again(job)
-            except Exception as error:  # noqa: BLE001 - asyncpg raises what it finds
-                failure = self._failure(error)
-            finally:
-                self._limit = None
+        limit = asyncio.timeout(self._patience)
+        self._limits.add(limit)
+        has_turn = False
+        try:
+            async with limit, self._turn:
+                has_turn = True
+                return await self._again(job)
+        except Exception as error:  # noqa: BLE001 - asyncpg raises what it finds
+            failure = self._failure(error, has_turn=has_turn)
+        finally:
+            self._limits.discard(limit)
         # Raised here and not in the handler, so that nothing hangs on to it.
         raise failure
 
@@ -212,7 +216,7 @@ class Server:
         finally:
             connection.terminate()
 
-    def _failure(self, error: Exception) -> StoreError:
+    def _failure(self, error: Exception, *, has_turn: bool) -> StoreError:
         state = str(getattr(error, "sqlstate", None) or "")
         if state == _NO_SUCH_ROW:
             return UnknownOwnerError("The worker is known no longer.", retryable=True)
@@ -224,7 +228,7 @@ class Server:
                 "as @ and / in a password written as %40 and %2F."
             )
             return StoreError(message)
-        if self._connection is not None:
+        if self._connection is not None and has_turn:
             self._connection.terminate()
             self._connection = None
         message = (

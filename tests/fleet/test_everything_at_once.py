@@ -23,11 +23,11 @@ class Unhurried(FakeStatusSource):
 
     def __init__(self, random: Random) -> None:
         super().__init__()
-        self._random_number = random.random
+        self._random = random
 
     async def poll(self, task: TaskRef, /) -> TaskState:
         """Answer at random, though once it has ended, always the same."""
-        if self._random_number() < 0.05:
+        if self._random.random() < 0.05:
             self.script(task.task_id, "SUCCESS")
         return await super().poll(task)
 
@@ -80,8 +80,6 @@ def test_no_two_of_them_stand_in_each_others_way(
                 asyncio.gather(*[process() for _ in range(3)]), discard(store), kill()
             )
             assert 0 == await store.watching()
-        deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
-        print("DEADLOCKS", await ask(dsn, deadlocks))
         return [each for seen in told for each in seen]
 
     by_key = {each.key: each for each in run(main())}

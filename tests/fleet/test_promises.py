@@ -416,6 +416,8 @@ def test_versions_that_can_share_the_tables_do(dsn: str) -> None:
 
     async def main() -> None:
         async with PostgresStore(dsn) as old:
+            await recorded(old)
+            assert 100 == len(await read(old))
             await do(dsn, newer)
             async with PostgresStore(dsn) as store:
                 await store.add("a")

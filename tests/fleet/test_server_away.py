@@ -17,6 +17,9 @@ from tests.postgres import PostgresServer, programs, server
 from .stage import HOLDERS, SETTLED, fleet
 
 
+# That a store is patient is seen from inside only.
+# pyright: reportPrivateUsage=false
+
 NAMES = [f"task-{number}" for number in range(60)]
 
 
@@ -79,6 +82,31 @@ def test_who_adds_is_told_that_the_server_is_away(own_server: PostgresServer) ->
             assert 1 == await store.add("b")
 
     run(main())
+
+
+def test_who_adds_while_the_server_hangs_waits_no_longer_behind_others(
+    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty at once are told after the time that one would wait."""
+    dsn = own_server.new_database()
+
+    async def main() -> None:
+        async with PostgresStore(dsn) as store:
+            await store.add("a")
+            monkeypatch.setattr("camb_async.stores._server._STATEMENT_TIMEOUT", 1.0)
+            monkeypatch.setattr(store._server, "_patience", 1.0)
+            own_server.freeze()
+            calls = [asyncio.create_task(store.add(f"b{n}")) for n in range(20)]
+            async with asyncio.timeout(8):
+                failures = await asyncio.gather(*calls, return_exceptions=True)
+            own_server.thaw()
+            assert {StoreError} == {type(failure) for failure in failures}
+            assert 1 == await store.add("c")
+
+    try:
+        run(main())
+    finally:
+        own_server.thaw()
 
 
 def test_a_store_whose_server_hangs_can_be_closed(
