@@ -201,6 +201,8 @@ select pg_notify('camb_task', '')
 """
 
 #: Frees what dead workers hold, by the foreign key, and parks what ended too many.
+#: The status is looked for as text, since the server may not be able to read the rest:
+#: the service's own words may hold a NUL, and that must not keep the dead alive.
 REAP: Final = f"""
 with dead as (
     delete from camb_worker where id in (
