@@ -138,6 +138,9 @@ def _statuses(tally: Tally) -> Text:
 
 def _costs(monitor: Monitor, elapsed: float) -> Text:
     parts = [f"{elapsed:.0f} s"]
+    stats = monitor.stats
+    if stats is not None:
+        parts += [f"{stats.polls} polls", f"{stats.failed_polls} ridden out"]
     left = monitor.likely_left
     if left is not None:
         parts.append(f"nine of ten under way are likely done in {roughly(left)}")

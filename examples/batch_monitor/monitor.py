@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import attrs
 
-from camb_async import AdaptiveSchedule, CambSession, FixedInterval, TaskStore
+from camb_async import CambSession, FixedInterval, TaskStore, WatcherStats
 
 from .batch import Batch, ExitCode, Trouble
 from .creating import Creator, unknown
@@ -44,7 +43,6 @@ class Monitor:
     def __init__(
         self, camb: CambSession, store: TaskStore, batch: Batch, options: Options
     ) -> None:
-        self._camb = camb
         self._batch = batch
         self._options = options
         interval = options.interval
@@ -71,20 +69,18 @@ class Monitor:
         return self._creator.in_flight
 
     @property
+    def stats(self) -> WatcherStats | None:
+        """What watching has taken so far; None before it begins."""
+        watcher = self._watching.watcher
+        return None if watcher is None else watcher.stats()
+
+    @property
     def likely_left(self) -> float | None:
         """Seconds in which nine of ten tasks under way are likely done, if known."""
-        schedule, now = self._camb.schedule, datetime.now(UTC)
-        if not isinstance(schedule, AdaptiveSchedule) or self._options.interval:
+        watcher = self._watching.watcher
+        if watcher is None:
             return None
-        tasks = [
-            self._batch.progress(each).task
-            for each in self._batch.numbers(Stage.CREATED)
-        ]
-        etas = [
-            schedule.eta(task, (now - task.created_at).total_seconds())
-            for task in tasks
-            if task is not None and task.created_at is not None
-        ]
+        etas = [watcher.eta(each.task) for each in watcher.watched()]
         return max((eta.high for eta in etas if eta is not None), default=None)
 
     def interrupt(self) -> None:

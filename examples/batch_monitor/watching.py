@@ -19,6 +19,7 @@ from camb_async import (
     TaskRef,
     TaskStatus,
     TaskStore,
+    TaskWatcher,
     Transition,
     work,
 )
@@ -41,6 +42,9 @@ class Watching:
         schedule: when to poll; None for the session's own.
         deadline: seconds that each task is given.
         on_trouble: told why watching cannot go on.
+
+    Attributes:
+        watcher: what does the work, to look at; None before it begins.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Watching:
         self._schedule = schedule
         self._deadline = deadline
         self._on_trouble = on_trouble
+        self.watcher: TaskWatcher | None = None
         self._given_up: dict[int, Trouble] = {}
         self._downloads = asyncio.Semaphore(_DOWNLOADS_MAX)
 
@@ -94,9 +99,17 @@ class Watching:
 
     async def _work(self) -> None:
         try:
-            await work(self._camb, self._store, schedule=self._schedule)
+            await work(
+                self._camb,
+                self._store,
+                schedule=self._schedule,
+                observe=self._look_at,
+            )
         except CambError as error:
             self._on_trouble(Trouble.of(error))
+
+    def _look_at(self, watcher: TaskWatcher) -> None:
+        self.watcher = watcher
 
     async def _read(
         self, group: asyncio.TaskGroup, *, until_empty: bool = False
