@@ -175,9 +175,17 @@ def text_for(transition: Transition) -> str:
     )
 
 
-def text_while_watching(task: TaskRef, state: TaskState | None, elapsed: float) -> str:
+def text_while_watching(
+    task: TaskRef,
+    state: TaskState | None,
+    elapsed: float,
+    error: Exception | None = None,
+) -> str:
     """Return what the status message says between two transitions."""
-    return _with_task(_headline(state, elapsed), task.task_id)
+    lines = [_headline(state, elapsed)]
+    if error is not None:
+        lines.append("Camb.ai does not answer at the moment; I keep asking.")
+    return _with_task("\n".join(lines), task.task_id)
 
 
 def text_when_not_created(error: CambError) -> str:

@@ -12,6 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self, TypedDict, TypeVar
 
@@ -29,6 +30,7 @@ from camb_async import (
     TaskRef,
     TaskState,
     TaskStore,
+    TaskWatcher,
     Transition,
     work,
 )
@@ -43,7 +45,7 @@ _ResultT = TypeVar("_ResultT")
 
 #: Voices that are delivered at one time; the others wait in the store.
 _READERS = 16
-#: Previews of which it is known that they were sent.
+#: Previews that are known to be sent, and voices that are known to be cancelled.
 _REMEMBERED = 1000
 
 
@@ -106,12 +108,12 @@ class VoiceOptions:
 class UnderWay:
     """A voice that is watched, as this process last heard of it.
 
-    ``since`` is when it was ordered, in seconds of the event loop.
+    ``error`` is why nothing is heard of it at the moment, None while all is well.
     """
 
     place: Place
-    since: float
     state: TaskState | None = None
+    error: Exception | None = None
 
 
 class Voices:
@@ -128,7 +130,9 @@ class Voices:
         self._camb = camb
         self._store = store
         self._messenger = messenger
+        self._watcher: TaskWatcher | None = None
         self._under_way: dict[TaskRef, UnderWay] = {}
+        self._cancelled: deque[TaskRef] = deque(maxlen=_REMEMBERED)
         self._busy: Counter[int] = Counter()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -137,7 +141,7 @@ class Voices:
 
     async def __aenter__(self) -> Self:
         self._loops.start(self._refresh())
-        self._loops.start(self._go_on(lambda: work(self._camb, self._store)))
+        self._loops.start(self._go_on(self._work))
         for _ in range(_READERS):
             self._loops.start(self._go_on(self._read))
         return self
@@ -163,7 +167,8 @@ class Voices:
         return under_way < self.options.per_chat
 
     def of_chat(self, chat_id: int) -> dict[TaskRef, UnderWay]:
-        """Return the chat's voices that are watched, as far as they were heard of."""
+        """Return the chat's voices that are watched, from before a restart too."""
+        self._look()
         return {
             task: voice
             for task, voice in self._under_way.items()
@@ -201,6 +206,7 @@ class Voices:
         }
         for task, place in mine.items():
             await self._store.discard(task)
+            self._cancelled.append(task)
             self._under_way.pop(task, None)
             self._messenger.show(place, texts.text_when_discarded(task), last=True)
         return len(mine)
@@ -224,7 +230,7 @@ class Voices:
         async def add() -> None:
             await self._store.add(task, context=place, deadline=self.options.deadline)
 
-        self._under_way[task] = UnderWay(place, self._now())
+        self._under_way[task] = UnderWay(place)
         try:
             await self._insist(add, lambda error: error.retryable)
         except StoreError:
@@ -240,6 +246,21 @@ class Voices:
                 logger.exception("It is tried again in %.0f s", self.options.again)
             await asyncio.sleep(self.options.again)
 
+    async def _work(self) -> None:
+        await work(self._camb, self._store, observe=self._look_at)
+
+    def _look_at(self, watcher: TaskWatcher) -> None:
+        self._watcher = watcher
+
+    def _look(self) -> None:
+        """Take note of how the watched voices stand, those of a bot before too."""
+        for watched in self._watcher.watched() if self._watcher else ():
+            # The watcher is told a little later than the store.
+            if watched.task not in self._cancelled:
+                self._under_way[watched.task] = UnderWay(
+                    watched.context, watched.state, watched.error
+                )
+
     async def _read(self) -> None:
         """Take one transition after the other, each to its end.
 
@@ -250,19 +271,15 @@ class Voices:
             if transition.is_final:
                 await self._finish(transition)
             else:
-                self._pass_on(transition)
-
-    def _pass_on(self, transition: Transition) -> None:
-        place: Place = transition.context
-        since = self._now() - transition.elapsed
-        self._under_way[transition.task] = UnderWay(place, since, transition.state)
-        self._messenger.show(place, texts.text_for(transition))
+                self._messenger.show(transition.context, texts.text_for(transition))
 
     async def _refresh(self) -> None:
         while True:
+            self._look()
             for task, voice in self._under_way.items():
-                elapsed = self._now() - voice.since
-                text = texts.text_while_watching(task, voice.state, elapsed)
+                text = texts.text_while_watching(
+                    task, voice.state, _age(task), voice.error
+                )
                 self._messenger.show(voice.place, text)
             await asyncio.sleep(self.options.refresh)
 
@@ -324,10 +341,6 @@ class Voices:
             if not self._busy:
                 self._idle.set()
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
-
 
 async def fetch_previews(camb: CambSession, run_id: int) -> list[Preview]:
     """Return the previews of a run, fetched from their links without the key."""
@@ -336,6 +349,12 @@ async def fetch_previews(camb: CambSession, run_id: int) -> list[Preview]:
         return [
             Preview(path.name, await anyio.Path(path).read_bytes()) for path in paths
         ]
+
+
+def _age(task: TaskRef) -> float:
+    """Return the seconds since a task was created, by this process or another."""
+    now = datetime.now(UTC)
+    return (now - (task.created_at or now)).total_seconds()
 
 
 def _may_come_later(error: CambError) -> bool:

@@ -14,7 +14,7 @@ import signal
 import sys
 import wave
 from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ from examples.telegram_bot.settings import (
     SettingsError,
 )
 from examples.telegram_bot.voices import Place, Preview, VoiceOptions, Voices
-from tests.helpers import QUICK, run
+from tests.helpers import QUICK, run, served
 
 from .fake_telegram import FakeTelegram, Sent
 
@@ -430,8 +430,8 @@ def test_a_bot_that_starts_before_the_network_waits_for_it(
     run(main())
 
 
-def test_a_broken_network_to_camb_is_ridden_out() -> None:
-    """While no status comes nothing changes; then the voice comes all the same."""
+def test_a_broken_network_to_camb_is_ridden_out_and_told() -> None:
+    """While no status comes the message says so; then the voice comes all the same."""
 
     async def main() -> None:
         async with running(ENDLESS) as world:
@@ -439,8 +439,7 @@ def test_a_broken_network_to_camb_is_ridden_out() -> None:
             await world.ask_for_voice(KIM)
             await telegram.until_read(KIM, "PENDING")
             simulator.fail("reset", times=None)
-            polled = len(simulator.requests)
-            await eventually(lambda: len(simulator.requests) > polled + 3)
+            await telegram.until_read(KIM, "does not answer at the moment")
             simulator.heal()
             world.finish()
             await telegram.until_read(KIM, "✅")
@@ -862,6 +861,33 @@ def test_a_killed_bot_answers_the_chats_that_asked_once_it_is_back(where: str) -
 def _asked_for(simulator: Simulator) -> set[str]:
     polls = (r.path.rpartition("/") for r in simulator.requests if r.method == "GET")
     return {task_id for path, _, task_id in polls if path.endswith("/text-to-voice")}
+
+
+def test_what_was_ordered_before_a_restart_is_known_at_once(tmp_path: Path) -> None:
+    """It counts for its chat, its message moves, and it can be cancelled for good."""
+    place = Place(chat_id=KIM, message_id=1, title="Hello")
+    options = attrs.evolve(QUICK_VOICES, per_chat=1)
+    created = datetime.now(UTC) - timedelta(minutes=12)
+
+    async def main() -> None:
+        messenger = FailingMessenger()
+        async with (
+            served(schedule=FixedInterval(0.05)) as (simulator, camb),
+            SqliteStore(tmp_path / "bot.db") as store,
+        ):
+            task = TaskRef(simulator.add_task(after=1e6), created_at=created)
+            await store.add(task, context=place)
+            async with Voices(camb, store, messenger, options) as voices:
+                await eventually(lambda: not voices.has_room(KIM))
+
+                assert voices.has_room(KIM + 1)
+                assert place == voices.of_chat(KIM)[task].place
+                await eventually(lambda: "PENDING · 12 min" in str(messenger.said))
+                assert 1 == await voices.discard(KIM)
+                assert not voices.of_chat(KIM)
+                assert 0 == await store.watching()
+
+    run(main())
 
 
 def test_a_transition_that_comes_again_sends_nothing_again(tmp_path: Path) -> None:
