@@ -255,7 +255,7 @@ class PostgresStore:
     async def join(self, owner: str) -> None:
         """Make a worker known; see TaskStore."""
         await self._fetch(JOIN, owner, self._name, self._lease)
-        self._owners[owner] = _Owner()
+        self._owners.setdefault(owner, _Owner())
 
     async def claim(self, owner: str, limit: int) -> list[StoredTask]:
         """Give a worker tasks that nobody holds; see TaskStore."""

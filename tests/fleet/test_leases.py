@@ -33,7 +33,7 @@ NAMES = [f"task-{number}" for number in range(40)]
 def tries_follow_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon, and look for the dead often."""
     monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.25)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 0.25)
 
 
 async def is_taken_for_dead(dsn: str) -> None:
@@ -168,7 +168,7 @@ def test_whoever_holds_something_shows_that_it_lives(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker and a reader, each in time for a lease of its own, however short."""
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 60.0)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 60.0)
 
     async def main() -> None:
         async with PostgresStore(dsn, lease=3.0) as store:

@@ -30,7 +30,7 @@ NAMES = [f"task-{number}" for number in range(10)]
 @pytest.fixture
 def nobody_else_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what a store says by itself from time to time; try again soon."""
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 60.0)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 60.0)
     monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
     monkeypatch.setattr("camb_async.stores._leased_reader._REPEAT", 0.05)
 

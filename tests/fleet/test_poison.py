@@ -36,7 +36,7 @@ def test_a_task_that_ends_workers_is_parked_and_no_other(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After five, of whom the last three held nothing else that was not polled."""
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.05)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 0.05)
 
     async def main() -> None:
         async with PostgresStore(dsn, lease=60.0) as store:
@@ -72,7 +72,7 @@ def test_whatever_was_seen_of_a_task_it_can_be_parked(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what the server cannot read as a text: a message is the service's own."""
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.05)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 0.05)
     odd = TaskState(TaskStatus.PENDING, raw_status="\0", message="\0 \ud800")
 
     async def main() -> None:

@@ -34,7 +34,7 @@ NAMES = [f"task-{number}" for number in range(100)]
 @pytest.fixture(autouse=True)
 def the_dead_are_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for dead workers and readers often, and try again soon."""
-    monkeypatch.setattr("camb_async.stores._postgres._TICK", 0.25)
+    monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 0.25)
     monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
 
 
