@@ -19,7 +19,7 @@ from camb_async.simulator import Simulator, ThreadedSimulator
 
 from .cli_process import CANARY, Ended, environment, finish, run, started
 from .helpers import until
-from .storing import claimed, told
+from .storing import ME, claimed, told
 
 
 def invoke(*args: str, service: ThreadedSimulator | None = None, **env: str) -> Result:
@@ -252,7 +252,7 @@ def _record(path: str, *statuses: str) -> None:
             for task, status in zip(
                 await claimed(store, *names), statuses, strict=True
             ):
-                await store.record("me", [told(task, status)])
+                await store.record(ME, [told(task, status)])
 
     asyncio.run(main())
 
