@@ -19,7 +19,6 @@ import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -62,7 +61,8 @@ class PostgresServer:
         self._home.chmod(0o755)
         self._programs = found
         self._settings = _SETTINGS if durable else (*_SETTINGS, *_HASTY)
-        self._as: dict[str, Any] = {}
+        self._uid: int | None = None
+        self._gid: int | None = None
         if os.geteuid() == 0:
             self._give_up_root()
         self.port = _free_port()
@@ -74,7 +74,7 @@ class PostgresServer:
 
     def _give_up_root(self) -> None:
         user = next(u for u in map(_user, _USERS) if u is not None)
-        self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self._uid, self._gid = user.pw_uid, user.pw_gid
         os.chown(self._home, user.pw_uid, user.pw_gid)
         if not self._may_run():
             # A virtual environment below root's home is closed to others.
@@ -95,7 +95,9 @@ class PostgresServer:
             check=True,
             capture_output=True,
             cwd=self._home,
-            **self._as,
+            user=self._uid,
+            group=self._gid,
+            extra_groups=None if self._gid is None else [],
         )
 
     def start(self) -> None:
@@ -123,7 +125,9 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._home,
-                **self._as,
+                user=self._uid,
+                group=self._gid,
+                extra_groups=None if self._gid is None else [],
             )
 
     def dsn(self, database: str) -> str:

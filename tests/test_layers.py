@@ -71,6 +71,7 @@ STORES = (
     "stores._insisting",
     "stores._protocol",
     "stores._reading",
+    "stores._base",
     "stores._worker",
     "stores._database",
     "stores._thread",

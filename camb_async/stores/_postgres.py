@@ -10,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
@@ -20,10 +20,9 @@ import attrs
 from camb_async.errors import StoreError
 from camb_async.models import TaskRef, Transition
 
-from ._forms import context_text
+from ._base import BaseStore
 from ._leased_reader import LeasedReader
-from ._ledger import StoredTask, deadline_at
-from ._reading import StoredTransitions
+from ._ledger import StoredTask
 from ._records import columns, stored_task
 from ._signal import Signal
 from ._statements import (
@@ -70,7 +69,7 @@ _PARKED: Final = (
 )
 
 
-class PostgresStore:
+class PostgresStore(BaseStore):
     """Watched tasks and their transitions in PostgreSQL. Use it as ``async with``.
 
     Any number of processes share the tasks: each is watched by one worker at a time.
@@ -95,6 +94,7 @@ class PostgresStore:
         ValueError: the lease is not above zero.
     """
 
+    beat_every: float | None
     claim_every: float = 0.05
     record_every: float = 0.25
 
@@ -104,6 +104,7 @@ class PostgresStore:
             raise ValueError(message)
         self._dsn: Final = dsn
         self._lease: Final = lease
+        self.beat_every = lease / 3
         #: By which people tell the processes apart, in the tables.
         self._name: Final = f"{socket.gethostname()} {os.getpid()}"
         self._server: Server | None = None
@@ -120,11 +121,6 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"<PostgresStore {'closed' if self._server is None else 'open'}>"
-
-    @property
-    def beat_every(self) -> float:
-        """Seconds between the signs of life of a worker."""
-        return self._lease / 3
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -155,75 +151,6 @@ class PostgresStore:
     ) -> None:
         await to_the_end(self._leave())
 
-    async def add(
-        self,
-        tasks: Iterable[TaskRef | str] | TaskRef | str,
-        *,
-        context: Any = None,
-        deadline: float | None = 3600.0,
-    ) -> int:
-        """Have tasks watched. Of those that are watched already nothing changes.
-
-        Args:
-            tasks: TaskRefs, or ids of text-to-voice tasks; or just one of them.
-            context: handed back on each of their transitions; it must be JSON.
-            deadline: seconds from now after which their watch ends, whether anybody
-                watches or not; None for no limit.
-
-        Returns:
-            How many are watched that were not. A task that has ended may be added
-            again, and is another watch then.
-
-        Raises:
-            InvalidTaskIdError: one is not a task id; none is added.
-            ValueError: the context is not JSON, or the deadline is negative or not a
-                number; likewise.
-            StoreError: the store is not open, or could not be written; some may have
-                been added, and adding all again is safe.
-        """
-        given = [tasks] if isinstance(tasks, str | TaskRef) else tasks
-        refs = [TaskRef.of(task) for task in given]
-        text = context_text(context)
-        seconds = deadline_at(deadline, 0.0)
-        added = 0
-        for start in range(0, len(refs), _ADD_BATCH):
-            batch = refs[start : start + _ADD_BATCH]
-            [row] = await self._fetch(
-                ADD,
-                [uuid4().hex for _ in batch],
-                [ref.kind.value for ref in batch],
-                [ref.task_id for ref in batch],
-                [ref.created_at for ref in batch],
-                text,
-                seconds,
-            )
-            added += row["added"]
-        self._tasks_changed.fire()
-        return added
-
-    async def discard(self, task: TaskRef | str) -> bool:
-        """Stop watching a task and drop what is undelivered of it.
-
-        The remote task is left alone.
-
-        Returns:
-            Whether it was watched.
-
-        Raises:
-            InvalidTaskIdError: it is not a task id.
-            StoreError: the store is not open, or could not be written.
-        """
-        ref = TaskRef.of(task)
-        [row] = await self._fetch(DISCARD, ref.kind.value, ref.task_id)
-        watch = row["watch"]
-        if watch is not None:
-            await self._fetch(UNDELIVERED, watch)
-        if self._reader is not None:
-            self._reader.delivery.forget(ref)
-        self._tell("camb_dropped")
-        self._transitions_changed.fire()
-        return watch is not None
-
     async def watching(self) -> int:
         """Return how many tasks are watched: added, and not ended.
 
@@ -232,23 +159,6 @@ class PostgresStore:
         """
         [row] = await self._fetch(WATCHING)
         return int(row["watching"])
-
-    def transitions(self, *, until_empty: bool = False) -> AsyncIterator[Transition]:
-        """Return an iterator over the transitions, for one loop at a time.
-
-        Each is delivered at least once, in order per task as far as one reader goes.
-        It is acknowledged when the loop comes back for the next one, which the server
-        is told within a tenth of a second; then it is forgotten. What was not
-        acknowledged is delivered again: to another loop once this iterator is
-        dropped, or to another process once this one has left, or its lease has ended.
-
-        A loop may be left with ``break`` and taken up again with the same iterator.
-
-        Args:
-            until_empty: whether to end once no task is watched and there is nothing
-                left to hand out; otherwise it waits for more.
-        """
-        return StoredTransitions(self, until_empty=until_empty)
 
     # For workers.
 
@@ -322,10 +232,6 @@ class PostgresStore:
         self._owners.pop(owner, None)
         self._tasks_changed.fire()
 
-    def tasks_changed(self) -> asyncio.Event:
-        """Return an event for news for workers; see TaskStore."""
-        return self._tasks_changed.next()
-
     # For readers.
 
     async def deliver(self, limit: int) -> list[Transition]:
@@ -342,9 +248,35 @@ class PostgresStore:
             self._reader.delivery.requeue(transitions)
         self._transitions_changed.fire()
 
-    def transitions_changed(self) -> asyncio.Event:
-        """Return an event for news for readers; see TaskStore."""
-        return self._transitions_changed.next()
+    async def _add(
+        self, refs: Sequence[TaskRef], context: str, seconds: float | None
+    ) -> int:
+        added = 0
+        for start in range(0, len(refs), _ADD_BATCH):
+            batch = refs[start : start + _ADD_BATCH]
+            [row] = await self._fetch(
+                ADD,
+                [uuid4().hex for _ in batch],
+                [ref.kind.value for ref in batch],
+                [ref.task_id for ref in batch],
+                [ref.created_at for ref in batch],
+                context,
+                seconds,
+            )
+            added += row["added"]
+        self._tasks_changed.fire()
+        return added
+
+    async def _discard(self, task: TaskRef) -> bool:
+        [row] = await self._fetch(DISCARD, task.kind.value, task.task_id)
+        watch = row["watch"]
+        if watch is not None:
+            await self._fetch(UNDELIVERED, watch)
+        if self._reader is not None:
+            self._reader.delivery.forget(task)
+        self._tell("camb_dropped")
+        self._transitions_changed.fire()
+        return watch is not None
 
     @property
     def _open_server(self) -> Server:

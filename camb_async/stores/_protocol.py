@@ -63,23 +63,12 @@ class TaskStore(Protocol):
 
     # For workers.
 
-    @property
-    def beat_every(self) -> float | None:
-        """Seconds between the signs of life of a worker; None if none are needed."""
-        ...
-
-    @property
-    def claim_every(self) -> float:
-        """Seconds between two claims of a worker at least, so that others get some."""
-        ...
-
-    @property
-    def record_every(self) -> float:
-        """Seconds between two records of a worker, at least.
-
-        What comes meanwhile goes into the next.
-        """
-        ...
+    #: Seconds between the signs of life of a worker; None if none are needed.
+    beat_every: float | None
+    #: Seconds between two claims of a worker, at least, so that others get some.
+    claim_every: float
+    #: Seconds between two records of a worker, at least, unless many wait.
+    record_every: float
 
     async def join(self, owner: str) -> None:
         """Make a worker known under a name that nobody had before."""

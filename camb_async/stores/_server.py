@@ -25,6 +25,7 @@ from ._statements import IS_MADE, SCHEMA, SCHEMA_LOCK, VERSION, VERSIONS
 #: turn: a fail-over can hang.
 _STATEMENT_TIMEOUT: Final = 8.0
 _CALL_TIMEOUT: Final = 10.0
+_IDLE_TIMEOUT: Final = "set local idle_in_transaction_session_timeout = '10s'"
 #: Seconds for all that is under way when the store is closed.
 _CLOSE_TIMEOUT: Final = 5.0
 #: Seconds between two tries to listen.
@@ -86,6 +87,8 @@ class Server:
                 return await connection.fetch(statement, *arguments)
             # Only within a transaction is it one server that prepares and executes.
             async with connection.transaction():
+                # Whoever freezes in here must not keep the rows locked.
+                await connection.execute(_IDLE_TIMEOUT)
                 return await connection.fetch(statement, *arguments)
 
         return await self._do(fetched)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from uuid import uuid4
 
 from camb_async.errors import StoreError
 from camb_async.models import TaskRef, Transition
 
+from ._base import BaseStore
 from ._delivery import READ_AHEAD, Delivery
-from ._forms import context_text
-from ._ledger import StoredTask, deadline_at
-from ._reading import StoredTransitions
+from ._ledger import StoredTask
 from ._signal import Signal
 from ._thread import DatabaseThread
 from ._worker import to_the_end
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 _ReturnT = TypeVar("_ReturnT")
 
 
-class SqliteStore:
+class SqliteStore(BaseStore):
     """Watched tasks and their transitions in a file. Use it as ``async with``.
 
     What a call has returned from is on the disk, and outlasts a crash and a power
@@ -99,60 +97,6 @@ class SqliteStore:
         self._transitions_changed.fire()
         await self._leave(thread)
 
-    async def add(
-        self,
-        tasks: Iterable[TaskRef | str] | TaskRef | str,
-        *,
-        context: Any = None,
-        deadline: float | None = 3600.0,
-    ) -> int:
-        """Have tasks watched. Of those that are watched already nothing changes.
-
-        Args:
-            tasks: TaskRefs, or ids of text-to-voice tasks; or just one of them.
-            context: handed back on each of their transitions; it must be JSON.
-            deadline: seconds from now after which their watch ends, whether anybody
-                watches or not; None for no limit.
-
-        Returns:
-            How many are watched that were not. A task that has ended may be added
-            again, and is another watch then.
-
-        Raises:
-            InvalidTaskIdError: one is not a task id; none is added.
-            ValueError: the context is not JSON, or the deadline is negative or not a
-                number; likewise.
-            StoreError: the store is not open, or could not be written.
-        """
-        given = [tasks] if isinstance(tasks, str | TaskRef) else tasks
-        refs = [TaskRef.of(task) for task in given]
-        text = context_text(context)
-        now = time.time()
-        end = deadline_at(deadline, now)
-        rows = [(uuid4().hex, ref, text, now, end) for ref in refs]
-        return await self._do(lambda file: file.add(rows), self._tasks_changed)
-
-    async def discard(self, task: TaskRef | str) -> bool:
-        """Stop watching a task and drop what is undelivered of it.
-
-        The remote task is left alone.
-
-        Returns:
-            Whether it was watched.
-
-        Raises:
-            InvalidTaskIdError: it is not a task id.
-            StoreError: the store is not open, or could not be written.
-        """
-        ref = TaskRef.of(task)
-        watched = await self._do(
-            lambda file: file.discard(ref),
-            self._tasks_changed,
-            self._transitions_changed,
-        )
-        self._delivery.forget(ref)
-        return watched
-
     async def watching(self) -> int:
         """Return how many tasks are watched: added, and not ended.
 
@@ -160,22 +104,6 @@ class SqliteStore:
             StoreError: the store is not open, or could not be read.
         """
         return await self._do(lambda file: file.watching())
-
-    def transitions(self, *, until_empty: bool = False) -> AsyncIterator[Transition]:
-        """Return an iterator over the transitions, for one loop at a time.
-
-        Each is delivered at least once, in order per task. It is acknowledged, and
-        then forgotten, when the loop comes back for the next one. What was not
-        acknowledged is delivered again: to another loop once this iterator is
-        dropped, or after a restart. Several iterators share what there is.
-
-        A loop may be left with ``break`` and taken up again with the same iterator.
-
-        Args:
-            until_empty: whether to end once no task is watched and there is nothing
-                left to hand out; otherwise it waits for more.
-        """
-        return StoredTransitions(self, until_empty=until_empty)
 
     # For workers.
 
@@ -210,10 +138,6 @@ class SqliteStore:
         """Give back what a worker holds; see TaskStore."""
         await self._do(lambda file: file.release(owner), self._tasks_changed)
 
-    def tasks_changed(self) -> asyncio.Event:
-        """Return an event for news for workers; see TaskStore."""
-        return self._tasks_changed.next()
-
     # For readers.
 
     async def deliver(self, limit: int) -> list[Transition]:
@@ -231,9 +155,22 @@ class SqliteStore:
         self._delivery.requeue(transitions)
         self._transitions_changed.fire()
 
-    def transitions_changed(self) -> asyncio.Event:
-        """Return an event for news for readers; see TaskStore."""
-        return self._transitions_changed.next()
+    async def _add(
+        self, refs: Sequence[TaskRef], context: str, seconds: float | None
+    ) -> int:
+        now = time.time()
+        end = None if seconds is None else now + seconds
+        rows = [(uuid4().hex, ref, context, now, end) for ref in refs]
+        return await self._do(lambda file: file.add(rows), self._tasks_changed)
+
+    async def _discard(self, task: TaskRef) -> bool:
+        watched = await self._do(
+            lambda file: file.discard(task),
+            self._tasks_changed,
+            self._transitions_changed,
+        )
+        self._delivery.forget(task)
+        return watched
 
     async def _read_on(self) -> list[Transition]:
         last = self._last_read
