@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import attrs
 
-from camb_async import CambSession, Limits, TaskRef, store_at, work
+from camb_async import CambSession, Limits, TaskRef, TaskWatcher, store_at, work
 
 from .exits import ExitCode
-from .live import choose_lines
+from .live import choose_lines, tell_of_an_outage
 from .memory import remembering
-from .observed import Held, Polls, telling_of_stores
+from .observed import at_work, telling_of_stores
 from .runner import beside
 from .screen import Screen
 
@@ -71,39 +73,54 @@ async def work_for(where: str, options: WorkOptions, screen: Screen) -> int:
         remembering(session.base_url, screen, wanted=options.memory) as schedule,
     ):
         async with session as camb, store_at(where) as store:
-            polls, held = Polls(camb), Held(store)
             screen.tell(f"camb-async: works on at most {options.capacity:,} tasks")
-            try:
-                async with (
-                    beside(polls.tell_of_an_outage(screen)),
-                    beside(_tell_now_and_then(polls, held, screen)),
-                ):
-                    await work(
-                        polls,
-                        held.store,
-                        capacity=options.capacity,
-                        until_empty=options.until_empty,
-                        schedule=schedule,
-                    )
-            finally:
-                screen.tell(_standing(polls, f"gave back {held.given_back:,}"))
+            job = partial(
+                work,
+                camb,
+                store,
+                capacity=options.capacity,
+                until_empty=options.until_empty,
+                schedule=schedule,
+            )
+            await _tell_of(job, screen)
     return ExitCode.SUCCESS
 
 
-async def _tell_now_and_then(polls: Polls, held: Held, screen: Screen) -> None:
+async def _tell_of(
+    job: Callable[..., Coroutine[Any, Any, None]], screen: Screen
+) -> None:
+    last = ""
+    try:
+        async with at_work(job) as (working, watcher):
+            try:
+                async with beside(tell_of_an_outage(watcher, screen)):
+                    await _tell_now_and_then(working, watcher, screen)
+            finally:
+                # A key that is refused ends all watches before.
+                if not working.done():
+                    last = _standing("gave back", watcher)
+    finally:
+        if last:
+            screen.tell(last)
+
+
+async def _tell_now_and_then(
+    working: asyncio.Task[None], watcher: TaskWatcher, screen: Screen
+) -> None:
     told = ""
-    while True:
-        await asyncio.sleep(_TELL_SECONDS)
-        line = _standing(polls, f"holds {len(held):,}")
+    while not working.done():
+        await asyncio.wait({working}, timeout=_TELL_SECONDS)
+        line = _standing("holds", watcher)
         if line != told:
             screen.tell(line)
         told = line
 
 
-def _standing(polls: Polls, holding: str) -> str:
+def _standing(verb: str, watcher: TaskWatcher) -> str:
+    stats = watcher.stats()
     return (
-        f"camb-async: {holding} tasks; {polls.count:,} polls, "
-        f"{polls.failed:,} of them failed"
+        f"camb-async: {verb} {stats.watching:,} tasks; {stats.polls:,} polls, "
+        f"{stats.failed_polls:,} of them failed"
     )
 
 

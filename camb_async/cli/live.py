@@ -72,6 +72,22 @@ def choose_lines(screen: Screen, *, as_json: bool) -> Show:
     return lambda transition: screen.write(formatter(transition))
 
 
+async def tell_of_an_outage(watcher: TaskWatcher, screen: Screen) -> None:
+    """Say once that nothing is answered, and why; a table shows it by itself."""
+    was_down, answered = False, 0
+    while True:
+        await asyncio.sleep(_OUTAGE_SECONDS)
+        before, stats = answered, watcher.stats()
+        answered = stats.polls - stats.failed_polls
+        is_down = 0 < stats.watching == stats.failing
+        if was_down and is_down and answered == before:
+            errors = (each.error for each in watcher.watched())
+            error = next(each for each in errors if each is not None)
+            screen.complain(f"no poll succeeds; it goes on: {with_notes(error)}")
+            return
+        was_down = is_down
+
+
 def _style_of(transition: Transition) -> StyleType:
     return label_of(transition)[0].style if transition.is_final else ""
 
@@ -88,23 +104,8 @@ async def _lines(
     board: Board,
 ) -> AsyncGenerator[Show, None]:
     formatter = format_for(board)
-    async with beside(_tell_of_an_outage(watcher, screen)):
+    async with beside(tell_of_an_outage(watcher, screen)):
         yield lambda transition: screen.write(formatter(transition))
-
-
-async def _tell_of_an_outage(watcher: TaskWatcher, screen: Screen) -> None:
-    """Say once that nothing is answered, and why; a table shows it by itself."""
-    was_down, answered = False, 0
-    while True:
-        await asyncio.sleep(_OUTAGE_SECONDS)
-        before, stats = answered, watcher.stats()
-        answered = stats.polls - stats.failed_polls
-        errors = [each.error for each in watcher.watched() if each.error is not None]
-        is_down = 0 < stats.watching == len(errors)
-        if was_down and is_down and answered == before:
-            screen.complain(f"no poll succeeds; it goes on: {with_notes(errors[0])}")
-            return
-        was_down = is_down
 
 
 @contextlib.asynccontextmanager

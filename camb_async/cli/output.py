@@ -14,7 +14,8 @@ from .screen import printable, with_notes
 
 # The widest usual change: PENDING -> PAYMENT_REQUIRED.
 _CHANGE_WIDTH = 27
-_ID_WIDTH_MAX = 48
+#: Where nothing is known of the ids, they are taken to be UUIDs.
+_ID_WIDTH, _ID_WIDTH_MAX = 36, 48
 
 Formatter = Callable[[Transition], str]
 
@@ -22,11 +23,11 @@ Formatter = Callable[[Transition], str]
 def text_formatter(tasks: list[TaskRef]) -> Formatter:
     """Return what writes transitions as text, aligned for these tasks."""
     widths = (len(str(task)) for task in tasks)
-    width = min(_ID_WIDTH_MAX, max(widths, default=0))
+    width = min(_ID_WIDTH_MAX, max(widths, default=_ID_WIDTH))
     return lambda transition: transition_line(transition, width)
 
 
-def transition_line(transition: Transition, width: int = 36) -> str:
+def transition_line(transition: Transition, width: int = _ID_WIDTH) -> str:
     """Return one transition as one line.
 
     The first eight columns, split at white space, are always there.

@@ -9,6 +9,7 @@ from typing import Self
 
 import attrs
 from rich.console import Console
+from rich.text import Text
 
 
 @attrs.frozen
@@ -51,7 +52,18 @@ class Screen:
 
     def complain(self, error: object) -> None:
         """Say what went wrong, in one line of talk."""
-        self.tell(f"camb-async: {printable(with_notes(error))}")
+        self.tell(_complaint(error))
+
+    def complain_above(self, error: object) -> None:
+        """Say what went wrong while a table may move: above it, if it is beside it."""
+        if self.live and self.err_live:
+            self.out.print(Text(_complaint(error)), soft_wrap=True)
+        else:
+            self.complain(error)
+
+
+def _complaint(error: object) -> str:
+    return f"camb-async: {printable(with_notes(error))}"
 
 
 def with_notes(error: object) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -23,9 +23,8 @@ from camb_async import (
 )
 
 from .board import Board
-from .live import Show, choose_lines
-from .observed import Polls, telling_of_stores
-from .runner import beside
+from .live import Show, choose_showing
+from .observed import at_work, telling_of_stores
 from .screen import Screen
 from .summary import resume_command
 from .watch import WatchOptions, conclude, scheduled
@@ -53,35 +52,30 @@ async def watch_stored(
         StoreError: the store cannot be used.
     """
     board = Board([])
+    showing = choose_showing(screen, as_json=options.as_json)
     session = CambSession(limits=Limits(max_rate=options.max_rate))
     with (
         telling_of_stores(screen),
         scheduled(session.base_url, options, screen) as schedule,
     ):
         async with session as camb, store_at(where) as store:
-            polls = Polls(camb)
-            reading = _Reading(
-                store, board, choose_lines(screen, as_json=options.as_json)
-            )
+            job = partial(work, camb, store, capacity=sys.maxsize, schedule=schedule)
             try:
-                await reading.catch_up()
-                new = [task for task in tasks if task not in board.ended]
-                await store.add(new, deadline=options.deadline)
-                working = work(
-                    polls,
-                    store,
-                    capacity=sys.maxsize,
-                    until_empty=True,
-                    schedule=schedule,
-                )
-                async with beside(polls.tell_of_an_outage(screen)):
-                    await _side_by_side(working, reading.until_over())
+                async with (
+                    at_work(job) as (_, watcher),
+                    showing(watcher, board) as show,
+                ):
+                    reading = _Reading(store, board, show)
+                    await reading.catch_up()
+                    new = [task for task in tasks if task not in board.ended]
+                    await store.add(new, deadline=options.deadline)
+                    await reading.until_over()
             except asyncio.CancelledError:
                 _say_how_to_resume(where, screen)
                 raise
     if board.ended:
         board.tasks, board.total = list(board.ended), len(board.ended)
-        conclude(board, polls.stats(), screen, *_store_option(where))
+        conclude(board, watcher.stats(), screen, *_store_option(where))
     else:
         screen.tell("camb-async: the store has no tasks, so there is nothing to watch")
     return board.exit_code
@@ -117,7 +111,9 @@ class _Reading:
             if over:
                 break
             # What ended the last watch was recorded before: look once more.
-            over = not await _insist(self.store.watching)
+            watching = await _insist(self.store.watching)
+            self.board.total = len(self.board.ended) + watching
+            over = not watching
             if not over:
                 await news.wait()
         await _insist(lambda: self.store.ack(self._ends))
@@ -137,16 +133,6 @@ async def _insist(call: Callable[[], Awaitable[_ReturnT]]) -> _ReturnT:
             if not error.retryable:
                 raise
         await asyncio.sleep(_AGAIN_SECONDS)
-
-
-async def _side_by_side(*works: Coroutine[Any, Any, None]) -> None:
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in works:
-                group.create_task(each)
-    except BaseExceptionGroup as errors:
-        # One cause is not worth a group.
-        raise errors.exceptions[0] from None
 
 
 def _say_how_to_resume(where: str, screen: Screen) -> None:
