@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import sys
 import termios
@@ -22,6 +23,8 @@ from camb_async.simulator import Simulator
 
 #: Nothing that a process writes may ever contain this.
 CANARY = "canary-5f0c1b7e-never-show-me"
+#: What a terminal takes as anything but text.
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COMMAND = (sys.executable, "-m", "camb_async")
 
 _ROOT = Path(__file__).parent.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,16 @@ from camb_async import PostgresStore, SqliteStore
 from camb_async.cli.app import app
 from camb_async.simulator import Simulator, ThreadedSimulator
 
-from .cli_process import CANARY, Ended, environment, finish, run, started
+from .cli_process import (
+    CANARY,
+    ESCAPE,
+    Ended,
+    environment,
+    finish,
+    run,
+    run_in_terminal,
+    started,
+)
 from .helpers import until
 from .storing import ME, claimed, told
 
@@ -76,6 +86,26 @@ def test_watch_over_a_store_tells_what_watch_tells(
     assert "2 of 2 tasks finished" in ended.stderr
     assert (0, "") == (again.exit_code, again.stdout)
     assert "the store has no tasks" in again.stderr
+
+
+def test_watch_over_a_store_on_a_terminal(path: str) -> None:
+    """The table of watch: how far all is, what each does next, the line of each end."""
+
+    async def main() -> tuple[int, str]:
+        async with Simulator() as simulator:
+            simulator.add_task("good", answers=["PENDING"] * 8 + ["SUCCESS"])
+            simulator.add_task("bad", answers=["PENDING", "ERROR"])
+            args = ("watch", "good", "bad", "--interval", "0.15", "--store", path)
+            return await run_in_terminal(*args, simulator=simulator)
+
+    code, written = asyncio.run(main())
+    shown = ESCAPE.sub("", written)
+
+    assert 1 == code
+    for words in ("next", "poll in ", "1 of 2 finished", "2 of 2 tasks finished"):
+        assert words in shown
+    assert re.search(r"good +PENDING -> SUCCESS +run_id=[0-9]", shown)
+    assert "NEW -> PENDING" not in shown
 
 
 async def _killed(

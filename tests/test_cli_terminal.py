@@ -15,6 +15,7 @@ from camb_async.simulator import Simulator
 
 from .cli_process import (
     CANARY,
+    ESCAPE,
     Ended,
     environment,
     finish,
@@ -24,7 +25,6 @@ from .cli_process import (
 )
 
 
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOR = re.compile(r"\x1b\[[0-9;]*3[1-6]m")
 
 
@@ -90,7 +90,7 @@ def test_demo_as_json(demos: Demos) -> None:
 def test_demo_on_a_terminal(demos: Demos) -> None:
     """On a terminal there is a table that fits it, with what happens next."""
     code, written = demos.terminal
-    shown = _ESCAPE.sub("", written)
+    shown = ESCAPE.sub("", written)
     widths = {len(line.rstrip()) for line in shown.splitlines()}
 
     assert 0 == code
@@ -117,7 +117,7 @@ def test_watch_on_a_terminal() -> None:
         colored, plain, dumb = await asyncio.gather(
             shown_with(), shown_with(NO_COLOR="1"), shown_with(TERM="dumb")
         )
-        shown = _ESCAPE.sub("", colored[1])
+        shown = ESCAPE.sub("", colored[1])
 
         assert (1, 1, 1) == (colored[0], plain[0], dumb[0])
         assert re.search(r"good  PENDING -> SUCCESS  +run_id=[0-9]", shown)

@@ -96,7 +96,7 @@ async def _tell_of(
                 async with beside(tell_of_an_outage(watcher, screen)):
                     await _tell_now_and_then(working, watcher, screen)
             finally:
-                # A key that is refused ends all watches before.
+                # Not where a refused key has ended all watches: its error tells.
                 if not working.done():
                     last = _standing("gave back", watcher)
     finally:
