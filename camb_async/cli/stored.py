@@ -23,7 +23,7 @@ from camb_async import (
 )
 
 from .board import Board
-from .live import Show, choose_showing
+from .live import Show, choose_lines, choose_showing
 from .observed import at_work, telling_of_stores
 from .screen import Screen
 from .summary import resume_command
@@ -60,16 +60,17 @@ async def watch_stored(
     ):
         async with session as camb, store_at(where) as store:
             job = partial(work, camb, store, capacity=sys.maxsize, schedule=schedule)
+            reading = _Reading(store, board)
             try:
+                # Before the work: a task that ended in between would be added anew.
+                await reading.catch_up(choose_lines(screen, as_json=options.as_json))
+                new = [task for task in tasks if task not in board.ended]
+                await store.add(new, deadline=options.deadline)
                 async with (
                     at_work(job) as (_, watcher),
                     showing(watcher, board) as show,
                 ):
-                    reading = _Reading(store, board, show)
-                    await reading.catch_up()
-                    new = [task for task in tasks if task not in board.ended]
-                    await store.add(new, deadline=options.deadline)
-                    await reading.until_over()
+                    await reading.until_over(show)
             except asyncio.CancelledError:
                 _say_how_to_resume(where, screen)
                 raise
@@ -87,26 +88,26 @@ class _Reading:
 
     store: TaskStore
     board: Board
-    show: Show
     _ends: list[Transition] = attrs.field(factory=list[Transition], init=False)
 
-    async def catch_up(self) -> bool:
+    async def catch_up(self, show: Show) -> bool:
         """Tell of all that is there; return whether there was anything."""
         found = False
         while batch := await _insist(lambda: self.store.deliver(_BATCH)):
             found = True
             for transition in batch:
                 self._take(transition)
+                show(transition)
             told = [each for each in batch if not each.is_final]
             await _insist(partial(self.store.ack, told))
         return found
 
-    async def until_over(self) -> None:
+    async def until_over(self, show: Show) -> None:
         """Tell of everything until no task is watched and nothing is left to tell."""
         over = False
         while True:
             news = self.store.transitions_changed()
-            if await self.catch_up():
+            if await self.catch_up(show):
                 continue
             if over:
                 break
@@ -119,7 +120,6 @@ class _Reading:
         await _insist(lambda: self.store.ack(self._ends))
 
     def _take(self, transition: Transition) -> None:
-        self.show(transition)
         self.board.take(transition)
         if transition.is_final:
             self._ends.append(transition)
