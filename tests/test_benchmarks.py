@@ -66,6 +66,7 @@ def test_the_data_are_of_all_parts(pages: ModuleType) -> None:
     assert written(data) == DATA.read_text()
 
 
+@pytest.mark.slow
 def test_each_client_polls() -> None:
     """Every client gets answers from the server, alone and with others."""
     rows = poll_cost.rows(1, 0.0, (1, 3))

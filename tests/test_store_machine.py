@@ -481,7 +481,7 @@ def test_any_story_of_a_file(examples: int) -> None:
     play(SqliteMachine, examples)
 
 
-@pytest.mark.parametrize("examples", [20, slow(150)])
+@pytest.mark.parametrize("examples", [8, slow(150)])
 def test_any_story_of_a_fleet(dsn: str, examples: int) -> None:
     """Two processes, and workers and readers that die one by one."""
     play(partial(FleetMachine, dsn), examples)

@@ -815,7 +815,7 @@ def test_the_command_logs_neither_the_token_nor_the_key(tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.fixture(params=["file", pytest.param("dsn", marks=pytest.mark.slow)])
+@pytest.fixture(params=["file", "dsn"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Provide a place for a store: a file, or a database."""
     if request.param == "file":
@@ -823,6 +823,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("dsn"))
 
 
+@pytest.mark.slow
 def test_a_killed_bot_answers_the_chats_that_asked_once_it_is_back(where: str) -> None:
     """Each with its own audio, below the message that the first bot wrote."""
     texts_of = {chat: f"This is for chat {chat}." for chat in (KIM, KIM + 1)}

@@ -312,6 +312,7 @@ def test_page_survives_a_restart_of_the_server(
             expect(page.locator(".voice")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_two_servers_are_one_page_and_one_may_die(
     service: Service, browser: Browser, database: str
 ) -> None:
