@@ -762,3 +762,20 @@ def test_a_lock_of_somebody_else_passes(
             assert 1 == await store.add("a")
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    "where", ["postgre://me:canary@host/db", "me:canary@host/db", "password=canary"]
+)
+def test_an_address_of_something_else_is_refused_unseen(where: str) -> None:
+    """It is not taken for the path of a file, which would be shown."""
+    with pytest.raises(StoreError, match="postgresql://") as caught:
+        store_at(where)
+
+    assert "canary" not in str(caught.value)
+
+
+def test_a_path_may_look_like_anything(tmp_path: Path) -> None:
+    """Where it is plain that it is one."""
+    assert isinstance(store_at("./me:x@host"), SqliteStore)
+    assert isinstance(store_at(tmp_path / "a://b"), SqliteStore)

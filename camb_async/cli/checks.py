@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from camb_async import CambError, TaskKind, TaskRef
-
-
-# What may be an address with a password: shown as a path, it would be an open one.
-_NO_PATH = re.compile(r"://|:.*@|password\s*=|^\s*postgres\w*[:+]", re.IGNORECASE)
+from camb_async import CambError, StoreError, TaskKind, TaskRef, store_at
 
 
 def voice_task(text: str) -> TaskRef:
@@ -74,14 +69,10 @@ def deadline_of(text: str) -> float | None:
 
 def store_place(text: str) -> str:
     """Return what ``--store`` says, if it is a path, or the DSN of a server."""
-    is_dsn = text.startswith(("postgresql://", "postgres://"))
-    is_path = text.startswith(("/", ".")) or not _NO_PATH.search(text)
-    if not (is_dsn or is_path):
-        message = (
-            "must be the path of a file, or postgresql://user:password@host/database "
-            "(a path that looks otherwise may begin with ./)"
-        )
-        raise typer.BadParameter(message, param_hint="--store")
+    try:
+        store_at(text)
+    except StoreError as error:
+        raise typer.BadParameter(str(error), param_hint="--store") from None
     return text
 
 
