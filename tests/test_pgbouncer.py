@@ -11,10 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from camb_async import PostgresStore, StoreError, Transition, work
+from camb_async import PostgresStore, Transition, work
 from camb_async.simulator import ThreadedSimulator
 
 from .cli_process import environment
@@ -143,20 +142,3 @@ def test_processes_take_over_from_one_that_is_killed(pool: str) -> None:
     keys = {(watch, seq): (name, final) for name, watch, seq, final in lines}
     assert sorted(NAMES) == sorted(name for name, final in keys.values() if final)
     assert len(NAMES) == len({watch for watch, _ in keys})
-
-
-def test_without_the_setting_it_is_said_what_is_missing(pool: str) -> None:
-    """What was prepared on one connection is unknown on the next."""
-
-    async def main() -> None:
-        other = await asyncpg.connect(pool, statement_cache_size=0)
-        async with PostgresStore(pool) as store:
-            assert 0 == await store.watching()
-            # It gets the connection that was used last, and the store another.
-            async with other.transaction():
-                with pytest.raises(StoreError, match="pgbouncer") as caught:
-                    await store.watching()
-            assert caught.value.retryable
-        await other.close()
-
-    run(main())
