@@ -27,7 +27,14 @@ from camb_async import (
 )
 
 from .arguments import Arguments, parse_arguments
-from .batch import RESULTS, Batch, ExitCode, check_same, is_refused_key
+from .batch import (
+    RESULTS,
+    Batch,
+    ExitCode,
+    check_empty_of_others,
+    check_same,
+    is_refused_key,
+)
 from .display import shown
 from .journal import Journal
 from .ledger import JournalError, Ledger
@@ -99,6 +106,7 @@ async def _run(arguments: Arguments, rows: list[Row], journal: Journal) -> int:
         store_at(arguments.store) as store,
     ):
         check_same(rows, journal, service)
+        await check_empty_of_others(store, journal)
         with Batch(rows, journal, arguments.out) as batch:
             options = Options(
                 service=service,

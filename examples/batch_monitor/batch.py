@@ -23,6 +23,7 @@ from camb_async import (
     ServerError,
     TaskPaymentRequiredError,
     TaskStatus,
+    TaskStore,
     UnexpectedRedirectError,
 )
 
@@ -237,6 +238,24 @@ class Batch:
         fields: dict[str, Any] = attrs.asdict(self.result(number))
         self._results.write(json.dumps(fields, ensure_ascii=False) + "\n")
         self._results.flush()
+
+
+async def check_empty_of_others(store: TaskStore, journal: Journal) -> None:
+    """Refuse a store that watches what is none of this batch, before a row is sent.
+
+    Raises:
+        JournalError: it watches more tasks than this batch has under way.
+        StoreError: it cannot be read.
+    """
+    progress = journal.ledger.rows.values()
+    ours = sum(each.stage is Stage.CREATED for each in progress)
+    watching = await store.watching()
+    if watching > ours:
+        message = (
+            f"the store watches {watching:,} tasks, and this batch has {ours:,} under "
+            "way: choose another --store"
+        )
+        raise JournalError(message)
 
 
 def check_same(rows: list[Row], journal: Journal, service: str) -> None:

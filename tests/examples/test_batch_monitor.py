@@ -1190,6 +1190,27 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     assert "another process works on this batch" in second.err
 
 
+def test_a_store_of_something_else_is_refused_before_a_row_is_sent(
+    tmp_path: Path,
+) -> None:
+    """What is created costs, so the look at the store comes first."""
+    rows, store = _table(tmp_path, 2), tmp_path / "other.db"
+
+    async def main() -> tuple[_Ended, int]:
+        async with SqliteStore(store) as other:
+            await other.add("foreign")
+        async with _front() as front:
+            options = ("--store", str(store))
+            return await _whole(rows, tmp_path / "out", *options, front=front), (
+                front.arrived
+            )
+
+    refused, arrived = run(main())
+
+    assert (2, 0) == (refused.code, arrived)
+    assert "choose another --store" in refused.err
+
+
 def test_without_credits_what_was_created_is_still_watched(tmp_path: Path) -> None:
     """A 402 in the middle stops the creating; with credits the same command goes on."""
     rows, out = _table(tmp_path, 7), tmp_path / "out"

@@ -37,9 +37,10 @@ export function follow(url, on) {
 
   function listen(name, handle) {
     source.addEventListener(name, (event) => {
-      alive();
       lastId = event.lastEventId || lastId;
       handle(JSON.parse(event.data));
+      // Last, since it is by now that the first event has told how long to be patient.
+      alive();
     });
   }
 
