@@ -525,7 +525,7 @@ BAD_FILES: list[tuple[str, Callable[[Path], Any]]] = [
     ("is not a database", lambda path: path.write_bytes(b"no database at all" * 99)),
     ("of something else", foreign),
     ("newer camb_async .version 2 .*knows 1", newer),
-    ("cannot be used", lambda path: path.mkdir()),
+    ("is a directory", lambda path: path.mkdir()),
 ]
 
 
@@ -765,7 +765,8 @@ def test_a_lock_of_somebody_else_passes(
 
 
 @pytest.mark.parametrize(
-    "where", ["postgre://me:canary@host/db", "me:canary@host/db", "password=canary"]
+    "where",
+    ["postgre://me:canary@host/db", "me:canary@host/db", "host=canary dbname=db", ""],
 )
 def test_an_address_of_something_else_is_refused_unseen(where: str) -> None:
     """It is not taken for the path of a file, which would be shown."""

@@ -299,6 +299,9 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
 
 def _held(path: Path) -> int:
     """Return the lock that keeps other processes out; the system ends it with us."""
+    if path.is_dir():
+        message = f"{path} is a directory: pass the path of a file in it."
+        raise StoreError(message)
     lock = path.with_name(path.name + ".lock")
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)

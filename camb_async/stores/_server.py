@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -36,6 +37,14 @@ _ONCE_MORE: Final = {"40001", "40P01"}
 # Classes of errors that no trying helps: who asks, and what is asked for.
 _LASTING: Final = {"28", "3D", "3F", "42"}
 _NO_SUCH_ROW: Final = "23503"
+
+# What to do about it.
+_RUNS: Final = "See whether the server runs and can be reached."
+_RIGHTS: Final = "See who asks, with which password, for what, and whether they may."
+_ESCAPE: Final = (
+    "Write characters such as @ and / in a password as %40 and %2F: what follows them "
+    "is taken for the host."
+)
 
 # A DSN that hides nothing in what is shown: an "@" of a password must be written %40.
 _DSN: Final = re.compile(
@@ -234,11 +243,13 @@ class Server:
         if self._connection is not None and has_turn:
             self._connection.terminate()
             self._connection = None
-        message = (
-            f"{self.place} cannot be used: {type(error).__name__}: {error}. "
-            "See whether the server runs, and who may use it."
-        )
-        return StoreError(message, retryable=state[:2] not in _LASTING)
+        lasting = state[:2] in _LASTING
+        advice = _RIGHTS if lasting else _RUNS
+        if isinstance(error, socket.gaierror):
+            advice = _ESCAPE
+        why = f"{type(error).__name__}: {error}"
+        message = f"{self.place} cannot be used: {why}. {advice}"
+        return StoreError(message, retryable=not lasting)
 
 
 def place(dsn: str) -> str:

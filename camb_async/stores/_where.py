@@ -15,7 +15,8 @@ from ._sqlite import SqliteStore
 _SERVER: Final = ("postgresql://", "postgres://")
 # What looks like an address with a password is not to be shown, as a path would be.
 _NO_PATH: Final = re.compile(
-    r"://|:.*@|password\s*=|^\s*postgres\w*[:+]", re.IGNORECASE
+    r"://|:.*@|^\s*$|\b(?:host|dbname|user|password)\s*=|^\s*postgres\w*[:+]",
+    re.IGNORECASE,
 )
 
 
@@ -27,8 +28,8 @@ def store_at(where: str | os.PathLike[str]) -> SqliteStore | PostgresStore:
             of a file, for a SqliteStore.
 
     Raises:
-        StoreError: a text looks like an address and is none of PostgreSQL. It is not
-            shown; a path that looks like that may begin with ``./``.
+        StoreError: a text is empty, or looks like an address and is no such DSN. It is
+            not shown; a path that looks like that may begin with ``./``.
     """
     if isinstance(where, str):
         if where.startswith(_SERVER):
