@@ -21,14 +21,17 @@ import pytest
 from camb_async import (
     InvalidTaskIdError,
     SqliteStore,
+    StoredTask,
     StoreError,
     TaskFailedError,
     TaskKind,
     TaskRef,
     TaskStatus,
+    Transition,
     store_at,
     work,
 )
+from camb_async.stores._delivery import Delivery
 
 from .cli_process import environment
 from .fakes import FakeStatusSource, state
@@ -780,3 +783,47 @@ def test_a_path_may_look_like_anything(tmp_path: Path) -> None:
     """Where it is plain that it is one."""
     assert isinstance(store_at("./me:x@host"), SqliteStore)
     assert isinstance(store_at(tmp_path / "a://b"), SqliteStore)
+
+
+def test_a_new_loop_begins_with_what_the_failed_one_had(where: str) -> None:
+    """In order, though more of the same task was read ahead already."""
+
+    async def main() -> list[int]:
+        async with store_at(where) as store:
+            (stored,) = await claimed(store, "a")
+            for seq, status in enumerate(("PENDING", "QUEUED", "SUCCESS"), 1):
+                await store.record(ME, [told(stored, status, seq)])
+            seen = list[int]()
+            with contextlib.suppress(LookupError):
+                async for transition in store.transitions():
+                    seen.append((transition.key or ("", 0))[1])
+                    raise LookupError
+            async for transition in store.transitions(until_empty=True):
+                seen.append((transition.key or ("", 0))[1])
+            return seen
+
+    assert [1, 1, 2, 3] == run(main())
+
+
+def test_a_reader_does_not_settle_for_an_older_reading() -> None:
+    """What was asked for before there was anything says nothing of now."""
+    there, asked = list[Transition](), asyncio.Event()
+    stored = StoredTask(
+        watch="w", task=TaskRef("a"), context=None, added=0.0, deadline_at=None
+    )
+
+    async def read_slowly() -> list[Transition]:
+        found = there.copy()
+        asked.set()
+        await asyncio.sleep(0.01)
+        return found
+
+    async def main() -> list[Transition]:
+        delivery = Delivery(read_slowly)
+        cancelled = asyncio.ensure_future(delivery.take(1))
+        await asked.wait()
+        cancelled.cancel()
+        there.append(told(stored, "SUCCESS"))
+        return await delivery.take(1)
+
+    assert [("w", 1)] == [each.key for each in run(main())]

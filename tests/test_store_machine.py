@@ -99,6 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.watched: dict[str, Watched] = {}
         #: What is not acknowledged, and what it tells.
         self.events: dict[Key, Told] = {}
+        self.names: dict[str, str] = {}
         self.finals: list[str] = []
         self.owners = ["", ""]
         self.to_hear: dict[str, list[str]] = {}
@@ -165,7 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.events = {k: v for k, v in self.events.items() if k not in gone}
         # What another process has read already, it delivers.
         mine = self.readers[self._place(which)]
-        mine.ready = [key for key in mine.ready if key not in gone]
+        mine.ready = [key for key in mine.ready if self.names[key[0]] != name]
         for reader in self.readers:
             reader.handed_out = [t for t in reader.handed_out if t.key not in gone]
 
@@ -243,6 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert transition.key is not None
         watch, seq = transition.key
         self.events[watch, seq] = _told(transition)
+        self.names[watch] = transition.task_id
         known.seq, known.last, known.claims = seq, transition.state, 0
         if transition.is_final:
             self._end(transition.task_id, watch)
@@ -436,6 +438,7 @@ class FleetMachine(StoreMachine):
             assert known.watch is not None
             status = known.last.status if known.last else None
             self.events[known.watch, known.seq + 1] = name, status, TaskParkedError
+            self.names[known.watch] = name
             self._end(name, known.watch)
 
     async def _bury(self, owners: Sequence[str]) -> None:

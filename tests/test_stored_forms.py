@@ -162,3 +162,14 @@ def test_no_pickle_is_written() -> None:
 
     assert "ServerError" == form["class"]
     assert 503 == form["fields"]["status_code"]
+
+
+def test_a_message_that_is_no_json_is_kept_as_text() -> None:
+    """A source of the user's own may tell anything, and nothing gets stuck by it."""
+    messages: tuple[Any, ...] = ({"seconds": float("inf")}, {(1, 2): 3})
+    for message in messages:
+        text = state_text(TaskState(TaskStatus.ERROR, "ERROR", message=message))
+
+        assert text is not None
+        assert "Infinity" not in text.replace("inf", "")
+        assert read_state(text) is not None

@@ -82,6 +82,10 @@ class BaseStore(TaskStore):
             until_empty: whether to end once no task is watched and there is nothing
                 left to hand out; otherwise it waits for more. What another process
                 was handed out is not waited for.
+
+        Raises:
+            StoreError: on the way: the store is not open, or cannot be read, and to
+                try again would not help.
         """
         return StoredTransitions(self, until_empty=until_empty)
 

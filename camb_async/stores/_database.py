@@ -321,8 +321,13 @@ def _held(path: Path) -> int:
             "process at a time: stop that one, or pass another path."
         )
         raise StoreError(message) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        message = f"{lock} cannot be written: {error}. Look for room on the disk."
+        raise StoreError(message, retryable=True) from error
     return descriptor
 
 

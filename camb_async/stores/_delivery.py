@@ -35,8 +35,10 @@ class Delivery:
         Raises:
             StoreError: they could not be read.
         """
-        if len(self._ready) < limit:
-            await self._read_on()
+        # What is being read may have been asked for before there was what is wanted.
+        for _ in range(1 if self._reading is None else 2):
+            if len(self._ready) < limit:
+                await self._read_on()
         # From here on nothing can be cancelled before it is handed out.
         count = min(limit, len(self._ready))
         taken = [self._ready.popleft() for _ in range(count)]
@@ -72,7 +74,7 @@ class Delivery:
     async def _read_on(self) -> None:
         # Readers share it, and it ends also if they are cancelled: what is read by
         # then is there for the next one.
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._extend())
             self._reading.add_done_callback(self._is_read)
         await asyncio.shield(self._reading)
@@ -81,7 +83,8 @@ class Delivery:
         self._ready.extend(await self._read())
 
     def _is_read(self, reading: asyncio.Task[None]) -> None:
-        self._reading = None
+        if self._reading is reading:
+            self._reading = None
         if not reading.cancelled():
             # Nobody may be left to be told of a failure.
             reading.exception()

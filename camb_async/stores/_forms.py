@@ -59,8 +59,7 @@ def state_text(state: TaskState | None) -> str | None:
         "exception_reason": state.exception_reason,
         "message": _as_dict(state.message),
     }
-    # A source of the user's own may have put anything into the message.
-    return json.dumps(form, default=str)
+    return _dumped(form, {"message": repr(state.message)})
 
 
 def read_state(text: str | None) -> TaskState | None:
@@ -84,7 +83,16 @@ def error_text(error: Exception | None) -> str | None:
     }
     if isinstance(error, errors.ValidationError):
         form["issues"] = [attrs.asdict(issue) for issue in error.issues]
-    return json.dumps(form, default=str)
+    return _dumped(form, {"fields": {}, "issues": []})
+
+
+def _dumped(form: Mapping[str, Any], plainly: Mapping[str, Any]) -> str:
+    # A source of the user's own may have put anything into what it tells, also what
+    # has no form as JSON.
+    try:
+        return json.dumps(form, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({**form, **plainly})
 
 
 def read_error(

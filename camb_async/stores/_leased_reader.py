@@ -6,6 +6,7 @@ What is acknowledged is told to the database a moment later, all of it together.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -22,6 +23,8 @@ from ._statements import ACK, BEAT, DELIVER, END_TURN, GIVEN, JOIN, RELEASE
 if TYPE_CHECKING:
     from ._server import Server
 
+
+logger = logging.getLogger("camb_async")
 
 #: Seconds in which acknowledgements gather, and after which a failed one is repeated.
 _GATHER: Final = 0.1
@@ -51,15 +54,21 @@ class LeasedReader:
 
     async def tell(self) -> None:
         """Tell the database of what was acknowledged, until cancelled."""
+        failing = False
         while True:
             await self._to_tell.wait()
             await asyncio.sleep(_GATHER)
             self._to_tell.clear()
             try:
                 await self._flush()
-            except StoreError:
+            except StoreError as error:
+                if not failing:
+                    logger.warning("What was read cannot be acknowledged: %s", error)
+                failing = True
                 self._to_tell.set()
                 await asyncio.sleep(_REPEAT)
+            else:
+                failing = False
 
     async def live(self) -> None:
         """Give signs of life, until cancelled."""
@@ -104,8 +113,8 @@ class LeasedReader:
         if self._answer_lost:
             await self._server.fetch(END_TURN, owner, self._turn)
             rows = await self._server.fetch(GIVEN, owner)
-            self._answer_lost = False
             given = [transition(row) for row in rows]
+            self._answer_lost = False
             if new := [each for each in given if not self._has(each.key)]:
                 return new
         self._answer_lost = True
@@ -115,8 +124,9 @@ class LeasedReader:
         except UnknownOwnerError:
             self._is_lost()
             return await self._read_on()
+        read = [transition(row) for row in rows]
         self._answer_lost = False
-        return [transition(row) for row in rows]
+        return read
 
     def _has(self, key: Key | None) -> bool:
         return key in self.delivery or key in self._acknowledged

@@ -11,6 +11,7 @@ import random
 import socket
 import time
 from collections.abc import Sequence
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
@@ -91,7 +92,7 @@ class PostgresStore(BaseStore):
     Raises:
         StoreError: on entering: asyncpg is not installed, the server cannot be
             reached or used, or its tables are of a newer version.
-        ValueError: the lease is not above zero.
+        ValueError: the lease is not above zero, or endless.
     """
 
     beat_every: float | None
@@ -99,8 +100,8 @@ class PostgresStore(BaseStore):
     record_every: float = 0.25
 
     def __init__(self, dsn: str, *, lease: float = 30.0) -> None:
-        if not lease > 0:
-            message = f"lease must be seconds above 0, not {lease!r}"
+        if not 0 < lease < inf:
+            message = f"lease must be finite seconds above 0, not {lease!r}"
             raise ValueError(message)
         self._dsn: Final = dsn
         self._lease: Final = lease
@@ -183,9 +184,10 @@ class PostgresStore(BaseStore):
             suspect_first = not known.turn % _SUSPECT_EVERY
             # A dead worker gets nothing; its next sign of life tells it why.
             rows = await self._fetch(CLAIM, owner, limit, known.turn, suspect_first)
-        known.answer_lost = False
         now = time.time()
-        return [stored_task(row, now) for row in rows]
+        tasks = [stored_task(row, now) for row in rows]
+        known.answer_lost = False
+        return tasks
 
     async def dropped(self, owner: str) -> list[str]:
         """Return what a worker holds and was discarded; see TaskStore."""
@@ -194,7 +196,11 @@ class PostgresStore(BaseStore):
             return []
         if known.is_to_look:
             known.is_to_look = False
-            rows = await self._fetch(DROPPED, owner, known.heard)
+            try:
+                rows = await self._fetch(DROPPED, owner, known.heard)
+            except StoreError:
+                known.is_to_look = True
+                raise
             known.hear([row["watch"].hex for row in rows])
         dropped, known.dropped = known.dropped, []
         return dropped

@@ -14,7 +14,7 @@ from ._ledger import StoredTask
 
 
 class UnknownOwnerError(StoreError):
-    """A store knows the worker no longer, and refuses what it wanted to write."""
+    """A store knows a worker or reader no longer, and refuses what it wanted."""
 
 
 class TaskStore(Protocol):
@@ -75,7 +75,7 @@ class TaskStore(Protocol):
         ...
 
     async def claim(self, owner: str, limit: int) -> list[StoredTask]:
-        """Give a worker tasks that nobody holds, the oldest first."""
+        """Give a worker tasks that nobody holds, as a rule the oldest first."""
         ...
 
     async def dropped(self, owner: str) -> list[str]:
@@ -89,7 +89,8 @@ class TaskStore(Protocol):
         its key is passed over, so the same call may be made again.
 
         Returns:
-            The watches that are not the worker's, and of which nothing was recorded.
+            The watches that are not, or no longer, the worker's. Of one that had not
+            ended by an earlier call, nothing was recorded.
         """
         ...
 

@@ -24,13 +24,17 @@ class StoredTransitions:
         self._store = store
         self._until_empty = until_empty
         self._current: Transition | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._insist = Insisting()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Transition:
-        self._loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            # A loop that has just failed gives back what it had, which comes first.
+            await asyncio.sleep(0)
         if self._current is not None:
             current = self._current
             await self._insist(lambda: self._store.ack([current]))
@@ -52,6 +56,6 @@ class StoredTransitions:
     def __del__(self) -> None:
         # A traceback that is let go of ends here, too: that of a loop whose body
         # failed. Garbage is collected in any thread, even when the loop is closed.
-        if self._current is not None:
+        if self._current is not None and self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._store.requeue, [self._current])

@@ -5,10 +5,12 @@ Times leave and enter as ages, since the server's clock is the one that counts.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
+from camb_async.errors import StoreError
 from camb_async.kinds import TaskKind
 from camb_async.models import TaskRef, TaskStatus, Transition
 
@@ -39,8 +41,25 @@ def columns(transitions: Sequence[Transition], now: float) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+@contextlib.contextmanager
+def _reading() -> Generator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = (
+            f"A row of the store cannot be read ({error}): it was written by a newer "
+            "camb_async, or changed by something else. Upgrade this one."
+        )
+        raise StoreError(message) from error
+
+
+@_reading()
 def stored_task(row: Row, now: float) -> StoredTask:
-    """Return what is known of a task that was claimed at this time (wall clock)."""
+    """Return what is known of a task that was claimed at this time (wall clock).
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     left, last_age = row["seconds_left"], row["last_age"]
     return StoredTask(
         watch=row["watch"].hex,
@@ -56,8 +75,13 @@ def stored_task(row: Row, now: float) -> StoredTask:
     )
 
 
+@_reading()
 def transition(row: Row) -> Transition:
-    """Return a transition that was recorded."""
+    """Return a transition that was recorded.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     task, state, previous = _ref(row), read_state(row["state"]), row["previous"]
     return Transition(
         task=task,

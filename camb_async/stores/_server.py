@@ -26,7 +26,8 @@ from ._statements import IS_MADE, SCHEMA, SCHEMA_LOCK, VERSION, VERSIONS
 #: turn: a fail-over can hang.
 _STATEMENT_TIMEOUT: Final = 8.0
 _CALL_TIMEOUT: Final = 10.0
-_IDLE_TIMEOUT: Final = "set local idle_in_transaction_session_timeout = '10s'"
+# Whoever freezes within a transaction must not keep its rows locked.
+_BEGIN: Final = "begin; set local idle_in_transaction_session_timeout = '10s'"
 #: Seconds for all that is under way when the store is closed.
 _CLOSE_TIMEOUT: Final = 5.0
 #: Seconds between two tries to listen.
@@ -34,8 +35,8 @@ _LISTEN_AGAIN: Final = 5.0
 
 # What the server rolls back for the sake of others may be done again at once.
 _ONCE_MORE: Final = {"40001", "40P01"}
-# Classes of errors that no trying helps: who asks, and what is asked for.
-_LASTING: Final = {"28", "3D", "3F", "42"}
+# Classes of errors that no trying helps: what is written, who asks, and for what.
+_LASTING: Final = {"22", "28", "3D", "3F", "42"}
 _NO_SUCH_ROW: Final = "23503"
 
 # What to do about it.
@@ -95,10 +96,14 @@ class Server:
             if not self._pooled:
                 return await connection.fetch(statement, *arguments)
             # Only within a transaction is it one server that prepares and executes.
-            async with connection.transaction():
-                # Whoever freezes in here must not keep the rows locked.
-                await connection.execute(_IDLE_TIMEOUT)
-                return await connection.fetch(statement, *arguments)
+            await connection.execute(_BEGIN)
+            try:
+                rows = await connection.fetch(statement, *arguments)
+            except asyncpg.PostgresError:
+                await connection.execute("rollback")
+                raise
+            await connection.execute("commit")
+            return rows
 
         return await self._do(fetched)
 
@@ -138,7 +143,8 @@ class Server:
             await asyncio.wait(self._calls, timeout=_CLOSE_TIMEOUT)
         self._patience = 0.0
         for limit in self._limits:
-            limit.reschedule(0.0)
+            if not limit.expired():
+                limit.reschedule(0.0)
         if self._calls:
             await asyncio.wait(self._calls)
         connection, self._connection = self._connection, None
@@ -232,7 +238,8 @@ class Server:
         state = str(getattr(error, "sqlstate", None) or "")
         if state == _NO_SUCH_ROW:
             return UnknownOwnerError("The worker is known no longer.", retryable=True)
-        if self._connection is None and isinstance(error, ValueError):
+        unreadable = isinstance(error, ValueError) and not isinstance(error, OSError)
+        if self._connection is None and unreadable:
             # The error may show a part of the password.
             message = (
                 "The address of the server cannot be read. It must look like "

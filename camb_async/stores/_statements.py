@@ -3,7 +3,8 @@
 The database decides who owns what: a row lock when tasks are claimed, a foreign key
 when a worker is gone. All times are those of its clock; what leaves or enters is an
 age in seconds, so that the clocks of workers do not matter. Each statement is a
-transaction by itself: a worker that is frozen holds no lock.
+transaction by itself: a worker that is frozen holds no lock (through a PgBouncer, for
+ten seconds at the most).
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ with given_back as (
     update camb_task set owner = null, attempts = greatest(attempts - 1, 0)
     where owner = $1),
 gone as (delete from camb_worker where id = $1)
-select pg_notify('camb_task', '')
+select pg_notify('camb_task', ''), pg_notify('camb_event', '')
 """
 
 #: Frees what dead workers hold, by the foreign key, and parks what ended too many.
@@ -226,7 +227,8 @@ told as (
     from parked returning 1)
 select (select count(*) from dead) as dead, (select count(*) from told) as parked,
     case when exists (select from dead) then pg_notify('camb_task', '') end,
-    case when exists (select from told) then pg_notify('camb_event', '') end
+    case when exists (select from dead) or exists (select from told)
+        then pg_notify('camb_event', '') end
 """
 
 # For readers.

@@ -239,6 +239,7 @@ class _Worker:
         self._unrecorded.clear()
         self._owner = uuid4().hex
         await self._insist(lambda: self._store.join(self._owner))
+        self._more = True
         self._news.set()
 
     async def _leave(self) -> None:
