@@ -213,7 +213,8 @@ def test_a_sign_of_life_is_one_statement(
                 assert await store.beat(OLD)
             beats = [each for each in made if "expires = now()" in each]
             assert 1000 == len(beats)
-            assert before == await ask(dsn, size)
+            # The server may make its maps of free space meanwhile, a page each.
+            assert before + 100_000 > await ask(dsn, size)
             workers = "select pg_total_relation_size('camb_worker')"
             assert 200_000 > await ask(dsn, workers)
 
