@@ -15,6 +15,7 @@ from camb_async import (
     CambError,
     DeadlineExceededError,
     ServerError,
+    StoreError,
     TaskRef,
     TaskState,
     TaskStatus,
@@ -26,6 +27,7 @@ from camb_async.stores._forms import (
     error_text,
     read_error,
     read_state,
+    reading,
     state_text,
 )
 
@@ -173,3 +175,15 @@ def test_a_message_that_is_no_json_is_kept_as_text() -> None:
         assert text is not None
         assert "Infinity" not in text.replace("inf", "")
         assert read_state(text) is not None
+
+
+def test_a_row_of_another_form_is_told_with_its_place() -> None:
+    """Also one that a newer version has written, with a field more."""
+    text = json.dumps({"status": "PENDING", "raw_status": "PENDING", "mood": "good"})
+    with (
+        pytest.raises(StoreError, match=r"voices\.db holds a row .* 'mood'") as caught,
+        reading("voices.db"),
+    ):
+        read_state(text)
+
+    assert not caught.value.retryable

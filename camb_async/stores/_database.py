@@ -21,7 +21,7 @@ from camb_async.errors import StoreError
 from camb_async.kinds import TaskKind
 from camb_async.models import TaskRef, TaskStatus, Transition
 
-from ._forms import error_text, read_error, read_state, state_text
+from ._forms import error_text, read_error, read_state, reading, state_text
 from ._ledger import StoredTask
 
 
@@ -160,7 +160,7 @@ class Database:
             "update camb_task set owner = ? where watch = ?",
             [(owner, row["watch"]) for row in rows],
         )
-        with self._reading():
+        with reading(str(self._path)):
             return [_stored_task(row) for row in rows]
 
     def dropped(self, owner: str) -> list[str]:
@@ -243,7 +243,7 @@ class Database:
         rows = self._connection.execute(
             "select * from camb_event where id > ? order by id limit ?", (event, limit)
         )
-        with self._reading():
+        with reading(str(self._path)):
             return [(row["id"], _transition(row)) for row in rows]
 
     def ack(self, keys: Iterable[tuple[str, int]]) -> None:
@@ -268,18 +268,6 @@ class Database:
             message = (
                 f"{self._path} cannot be used: {error}. If it is a store, put a copy "
                 "of it in its place; if it is not, pass another path."
-            )
-            raise StoreError(message) from error
-
-    @contextlib.contextmanager
-    def _reading(self) -> Generator[None]:
-        """Raise what comes of a row that nobody of ours has written."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            message = (
-                f"{self._path} holds a row that cannot be read ({error}): it was "
-                "changed by something else. Put a copy of the file in its place."
             )
             raise StoreError(message) from error
 

@@ -6,8 +6,9 @@ library must be able to read it.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import attrs
@@ -16,6 +17,7 @@ from camb_async import errors
 from camb_async.errors import (
     CambError,
     DeadlineExceededError,
+    StoreError,
     TaskError,
     TaskParkedError,
 )
@@ -24,6 +26,20 @@ from camb_async.models import TaskRef, TaskState, TaskStatus
 
 # What stands beside an error anyway, or has a form of its own.
 _APART = {"message", "task", "state", "issues", "__notes__"}
+
+
+@contextlib.contextmanager
+def reading(place: str) -> Generator[None]:
+    """Raise what comes of a row that nobody of ours has written as a StoreError."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = (
+            f"{place} holds a row that cannot be read ({error}): it was written by a "
+            "newer camb_async, or changed by something else. Upgrade this one, or put "
+            "a copy in its place."
+        )
+        raise StoreError(message) from error
 
 
 def context_text(context: Any) -> str:

@@ -5,16 +5,14 @@ Times leave and enter as ages, since the server's clock is the one that counts.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from camb_async.errors import StoreError
 from camb_async.kinds import TaskKind
 from camb_async.models import TaskRef, TaskStatus, Transition
 
-from ._forms import error_text, read_error, read_state, state_text
+from ._forms import error_text, read_error, read_state, reading, state_text
 from ._ledger import StoredTask
 
 
@@ -41,19 +39,7 @@ def columns(transitions: Sequence[Transition], now: float) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-@contextlib.contextmanager
-def _reading() -> Generator[None]:
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        message = (
-            f"A row of the store cannot be read ({error}): it was written by a newer "
-            "camb_async, or changed by something else. Upgrade this one."
-        )
-        raise StoreError(message) from error
-
-
-@_reading()
+@reading("The store")
 def stored_task(row: Row, now: float) -> StoredTask:
     """Return what is known of a task that was claimed at this time (wall clock).
 
@@ -75,7 +61,7 @@ def stored_task(row: Row, now: float) -> StoredTask:
     )
 
 
-@_reading()
+@reading("The store")
 def transition(row: Row) -> Transition:
     """Return a transition that was recorded.
 
