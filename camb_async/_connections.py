@@ -28,7 +28,7 @@ class BrokenOffError(aiohttp.ClientConnectionError):
     """The connection broke after the request had left, and before an answer."""
 
 
-async def _once(
+async def send_once(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Keep aiohttp from sending a GET that failed a second time (a middleware).
@@ -50,7 +50,7 @@ def own_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=NO_TIMEOUT,
-        middlewares=(_once,),
+        middlewares=(send_once,),
     )
 
 

@@ -173,8 +173,15 @@ async def _exchange(
         if method != "GET" or not lent.may_have_been_idle():
             raise
         response = await send()
-    data, flaw = await _read_bounded(response)
-    lent.answered()
+    try:
+        data, flaw = await _read_bounded(response)
+    finally:
+        # If all has come, aiohttp has kept the connection, although this read may
+        # have been cancelled in the same moment.
+        if response.content.is_eof():
+            lent.answered()
+        else:
+            response.close()
     return Reply(response.status, response.headers, data, flaw)
 
 
@@ -196,9 +203,6 @@ async def _read_bounded(
             data += await content.readany()
     except aiohttp.ClientPayloadError:
         return data, "it was cut short"
-    finally:
-        if not content.at_eof():
-            response.close()
     if len(data) > BODY_MAX:
         return data, f"with more than {BODY_MAX} bytes, the most that is read"
     return data, None

@@ -5,18 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from camb_async import CambSession
+from camb_async import CambSession, TaskState
 from camb_async import _connections as connections
 from camb_async._connections import Connections
 
 from .helpers import run
+
+
+PENDING = b'{"status": "PENDING"}'
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    answer: Answer, address: str = "127.0.0.1", port: int = 0
+) -> AsyncGenerator[int]:
+    """Serve on keep-alive connections; yields the port."""
+    server = web.Server(answer)
+    listening = await asyncio.get_running_loop().create_server(server, address, port)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        await server.shutdown(0.1)
+        await listening.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -32,14 +52,8 @@ async def pending_at(
         askers.append(str(request.transport.get_extra_info("peername")))
         return web.json_response({"status": "PENDING"})
 
-    server = web.Server(answer)
-    listening = await asyncio.get_running_loop().create_server(server, address, port)
-    try:
-        yield listening.sockets[0].getsockname()[1], askers
-    finally:
-        listening.close()
-        await server.shutdown(0.1)
-        await listening.wait_closed()
+    async with serving(answer, address, port) as served_at:
+        yield served_at, askers
 
 
 def test_case_06_a_service_that_moves_is_followed(
@@ -134,4 +148,55 @@ def test_a_borrowed_client_session_is_neither_renewed_nor_closed() -> None:
             assert lent is lending.take()
             assert not client.closed
 
+    run(main())
+
+
+def test_case_01_a_read_that_is_cancelled_as_its_answer_ends_leaves_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next read may find it closed, and does not notice, as after any answer."""
+    head_came = asyncio.Event()
+    send_once = connections.send_once
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+
+        if head_came.is_set():
+            if request.transport in answered:
+                request.transport.close()
+            return web.Response(body=PENDING)
+        answered.append(request.transport)
+        response = web.StreamResponse()
+        response.content_length = len(PENDING)
+        await response.prepare(request)
+        await head_came.wait()
+        await response.write(PENDING)
+        return response
+
+    async def cancel_at_the_end(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await send_once(request, send)
+        if not head_came.is_set():
+            response.content.on_eof(cancel)
+            head_came.set()
+        return response
+
+    def cancel() -> None:
+        calls[0].cancel()
+
+    async def main() -> None:
+        async with (
+            serving(answer) as port,
+            CambSession("k", base_url=f"http://127.0.0.1:{port}") as camb,
+        ):
+            calls.append(asyncio.create_task(camb.poll("a")))
+            await asyncio.wait(calls)
+
+            assert calls[0].cancelled()
+            assert "PENDING" == (await camb.poll("a")).raw_status
+
+    answered: list[asyncio.BaseTransport] = []
+    calls: list[asyncio.Task[TaskState]] = []
+    monkeypatch.setattr(connections, "send_once", cancel_at_the_end)
     run(main())
