@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -37,6 +38,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A busy machine is slow now and then, which says nothing about the code.
 settings.register_profile("camb_async", deadline=None, print_blob=True)
 settings.load_profile("camb_async")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what is there to stay.
+
+    It would look through half a million objects of pytest again and again, and
+    hold up the event loop under test for more than half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 # What may block for a moment: the call, the file, the function in it, and why.

@@ -391,12 +391,12 @@ def test_slow_answers_take_their_time() -> None:
     async def test(wire: Wire) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        seen = await provoke(wire, Fault("slow", seconds=1.0))
+        seen = await provoke(wire, Fault("slow", seconds=20.0))
 
         assert "whole" == seen.end
-        assert 0.09 < loop.time() - began < 0.9
+        assert 0.09 < loop.time() - began < 10.0
 
-    wired(test, speed=10)
+    wired(test, speed=200)
 
 
 def test_drops_fall_one_by_one() -> None:

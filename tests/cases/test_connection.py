@@ -115,7 +115,7 @@ def test_case_02_a_create_without_an_answer_is_never_sent_twice(fault: str) -> N
     """No usable answer means that the task may exist."""
 
     async def main() -> None:
-        async with served(request_timeout=0.5) as (simulator, camb):
+        async with served(request_timeout=2.0) as (simulator, camb):
             await camb.poll(simulator.add_task())  # there is a connection to reuse
             simulator.fail(fault, method="POST")
             with pytest.raises(SubmissionUnknownError, match="may exist") as caught:
@@ -174,8 +174,8 @@ def test_case_03_the_timeout_starts_after_a_slot_is_had() -> None:
 
     async def main() -> None:
         limits = Limits(max_in_flight=1, max_rate=None)
-        async with served(limits=limits, request_timeout=0.4) as (simulator, camb):
-            slow = Fault("slow", seconds=0.1)
+        async with served(limits=limits, request_timeout=1.5) as (simulator, camb):
+            slow = Fault("slow", seconds=0.2)
             tasks = [simulator.add_task(answers=[slow, slow]) for _ in range(10)]
             await asyncio.gather(*(camb.poll(task) for task in tasks))
 
@@ -478,7 +478,7 @@ def test_case_08_continues_without_an_end_are_a_timeout() -> None:
     """They are no answer; the next poll is not held up by them."""
 
     async def main() -> None:
-        async with served(request_timeout=0.3) as (simulator, camb):
+        async with served(request_timeout=1.0) as (simulator, camb):
             task = simulator.add_task(answers=["endless_continues", "SUCCESS"])
             with pytest.raises(APITimeoutError):
                 await camb.poll(task)

@@ -52,6 +52,7 @@ from examples.telegram_bot.settings import (
     SettingsError,
 )
 from examples.telegram_bot.voices import Place, Preview, VoiceOptions, Voices
+from tests import virtual_time
 from tests.helpers import QUICK, run, served
 
 from .fake_telegram import FakeTelegram, Sent
@@ -685,7 +686,7 @@ def test_messages_leave_at_a_bearable_rate() -> None:
         assert 6 == len(requests.made_at)
         assert took >= 5 / 50 * 0.9
 
-    run(main())
+    virtual_time.run(main())
 
 
 def test_a_message_is_given_up_in_the_end() -> None:
@@ -699,7 +700,7 @@ def test_a_message_is_given_up_in_the_end() -> None:
 
         assert 2 <= len(requests.made_at) <= 3  # after 0.1 and 0.2 s, not 0.4
 
-    run(main())
+    virtual_time.run(main())
 
 
 def test_the_docs_show_a_handler_as_it_is() -> None:
