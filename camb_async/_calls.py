@@ -19,7 +19,7 @@ from ._refusals import Reply, error_from
 from ._settings import Credentials, KeyRing
 from ._tracing import traceparent
 from ._transport import Transport
-from .errors import CambError, SessionClosedError
+from .errors import APIConnectionError, CambError, SessionClosedError
 from .policies import Limits, RetryPolicy
 
 
@@ -64,6 +64,7 @@ class Calls:
             )
             raise SessionClosedError(message)
         self._limiter = Limiter(limits)
+        self._keys.enter_loop()
         self._transport = Transport(
             Connections(borrowed), self._limiter, request_timeout
         )
@@ -149,6 +150,11 @@ class Calls:
             renewed = await self._keys.renew(used, asked)
         except asyncio.CancelledError:
             # Whether there is another key is not known: the next one finds out.
+            self._limiter.go_on()
+            raise
+        except APIConnectionError as error:
+            # Nor is it here. What waits fails, and finds out when it is sent again.
+            self._limiter.refuse_all(error)
             self._limiter.go_on()
             raise
         except BaseException:

@@ -227,6 +227,9 @@ class Engine:
         return inf if watch.stop_at <= now else watch.worth(self._rules, now)
 
     async def _ask(self, task: TaskRef) -> TaskState | Exception:
+        poller = asyncio.current_task()
+        assert poller is not None  # noqa: S101 - an event loop runs it as a task
+        cancelled = poller.cancelling()
         try:
             return await self._source.poll(task)
         except CambError as error:
@@ -235,7 +238,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a source may raise anything
             return error
         except asyncio.CancelledError:
-            if anyio.current_effective_deadline() == -inf:
+            # By the block's end, or by whoever ends all tasks, as asyncio.run does.
+            ended = anyio.current_effective_deadline() == -inf
+            if ended or poller.cancelling() > cancelled:
                 raise
             # Nobody cancelled this poller: the source let a cancellation of its
             # own escape, which is its fault and no reason to stop.

@@ -11,6 +11,7 @@ import inspect
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, TypeVar
@@ -196,12 +197,17 @@ class KeyRing:
         self._provider: Callable[[], str | Awaitable[str]] | None = None
         self._asking = asyncio.Lock()
         self.asked = 0
+        self._failure: APIConnectionError | None = None
         if callable(api_key):
             self._provider = api_key
         else:
             if api_key is None:
                 api_key = hide(os.environ.get("CAMB_API_KEY", ""))
             self.credentials = Credentials(check_key(api_key))
+
+    def enter_loop(self) -> None:
+        """Belong to the running event loop, as a lock does once it was waited for."""
+        self._asking = asyncio.Lock()
 
     async def obtain(self) -> Credentials:
         """Return the credentials, asking the provider the first time.
@@ -219,7 +225,8 @@ class KeyRing:
         """Return whether there are other credentials than those refused.
 
         The provider is asked once for all that were refused together: not again
-        if it was since ``asked``, the count of askings when the request left.
+        if it was since ``asked``, the count of askings when the request left. If it
+        failed then, it failed for all of them.
 
         Raises:
             ConfigurationError: what the provider returned is no key.
@@ -229,10 +236,20 @@ class KeyRing:
             return False
         async with self._asking:
             if self.asked == asked and self.credentials is refused:
-                key = await self._ask()
+                key = await self._ask_again()
                 if key != refused.key:
                     self.credentials = Credentials(key)
+            elif self.credentials is refused and self._failure is not None:
+                raise copy(self._failure)
             return self.credentials is not refused
+
+    async def _ask_again(self) -> Secret:
+        self._failure = None
+        try:
+            return await self._ask()
+        except APIConnectionError as error:
+            self._failure = copy(error)
+            raise
 
     async def _ask(self) -> Secret:
         assert self._provider is not None  # noqa: S101 - both callers know

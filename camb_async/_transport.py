@@ -29,6 +29,8 @@ _SLOW_DOWN: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 )
 
+_CLOSED: Final = "The session was closed meanwhile."
+
 
 class Transport:
     """Sends requests within the limits and reads answers within the caps.
@@ -65,6 +67,10 @@ class Transport:
             SessionClosedError: the session was closed meanwhile.
         """
         await self._limiter.acquire()
+        if self._closed:
+            # Meanwhile, and a borrowed client session would still send it.
+            self._limiter.release()
+            raise SessionClosedError(_CLOSED)
         lent = self._connections.take()
         try:
             # The timeout starts here, after the slot was had.
@@ -101,7 +107,7 @@ class Transport:
         """Return our error for one of aiohttp's."""
         failure: CambError
         if self._closed or self._connections.closed:
-            failure = SessionClosedError("The session was closed meanwhile.")
+            failure = SessionClosedError(_CLOSED)
             failure.request_sent = True
         elif isinstance(error, TimeoutError):
             failure = APITimeoutError(

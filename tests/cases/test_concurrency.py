@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import pytest
 
@@ -35,7 +36,7 @@ from camb_async import (
     TaskWatcher,
     Transition,
 )
-from camb_async.simulator import Fault, Scenario, Simulator
+from camb_async.simulator import Fault, Scenario, Simulator, ThreadedSimulator
 from tests import virtual_time
 from tests.cli_process import environment
 from tests.downloading import RUN, finished
@@ -342,6 +343,45 @@ def test_case_28_however_a_loop_is_left_nothing_complains(name: str) -> None:
     assert not run(main())
 
 
+def test_case_28_the_end_of_a_loop_is_no_failed_poll(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """``asyncio.run`` cancels all tasks, also those that ask; no source did that."""
+
+    async def watch_on(source: FakeStatusSource) -> None:
+        async with TaskWatcher(source, ["a", "b", "c"]) as watcher:
+            await read_all(watcher)
+
+    async def main() -> asyncio.Task[None]:
+        watching = asyncio.create_task(watch_on(FakeStatusSource(latency=5.0)))
+        await asyncio.sleep(1.0)
+        return watching
+
+    watching = virtual_time.run(main())
+
+    assert watching.cancelled()
+    assert not caplog.messages
+
+
+def test_case_28_a_watcher_that_is_never_left_ends_with_its_loop() -> None:
+    """It does not keep ``asyncio.run`` from returning, polling on for ever."""
+    source = FakeStatusSource(latency=5.0)
+    watcher = TaskWatcher(source, ["a"])
+
+    def give_up(_task: TaskRef) -> None:
+        if len(source.asked) > 5:
+            raise SystemExit
+
+    async def main() -> None:
+        source.on_poll = give_up
+        await watcher.__aenter__()
+        await asyncio.sleep(1.0)
+
+    virtual_time.run(main())
+
+    assert 1 == len(source.asked)
+
+
 # 29: slow and dead readers.
 
 
@@ -640,6 +680,52 @@ def test_case_32_a_session_may_be_opened_again_in_another_loop() -> None:
                 await session.poll("a")
 
     run(again())
+
+
+def test_case_32_a_key_may_change_in_one_loop_after_the_other() -> None:
+    """Those who wait for the same key wait in the loop that they are in."""
+    asked: list[str] = []
+
+    with ThreadedSimulator() as simulator:
+        task = simulator.add_task(after=1000)
+
+        async def provide() -> str:
+            await asyncio.sleep(0.01)
+            asked.append(simulator.api_key)
+            return asked[-1]
+
+        session = CambSession(provide, base_url=simulator.base_url)
+
+        async def several() -> None:
+            async with session as camb:
+                await asyncio.gather(*(camb.poll(task) for _ in range(3)))
+
+        run(several())
+        simulator.api_key = "another-key"
+        run(several())
+
+    assert ["simulator-key", "another-key"] == asked
+
+
+def test_case_32_no_request_leaves_when_the_block_is_left() -> None:
+    """Not even one whose turn has come, by a client session that stays open."""
+
+    async def main() -> None:
+        async with Simulator() as simulator, aiohttp.ClientSession() as client:
+            async with CambSession(
+                simulator.api_key,
+                base_url=simulator.base_url,
+                client_session=client,
+                limits=Limits(max_in_flight=1, max_rate=None),
+            ) as camb:
+                task = simulator.add_task()
+                late = asyncio.create_task(camb.poll(task))
+                await camb.poll(task)
+            with pytest.raises(SessionClosedError):
+                await late
+            assert 1 == len(simulator.requests)
+
+    run(main())
 
 
 def test_case_32_two_loops_one_after_the_other_are_silent() -> None:

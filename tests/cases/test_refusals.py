@@ -134,6 +134,32 @@ def test_case_14_a_callable_that_repeats_itself_is_asked_once_more() -> None:
     run(main())
 
 
+def test_case_14_a_callable_that_fails_as_the_key_changes_ends_no_watch() -> None:
+    """It says nothing of the key: polls have failed, and the next one asks again."""
+    answers: list[str | Exception] = ["old", OSError(), OSError(), "new"]
+
+    def provide() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def main() -> None:
+        async with (
+            Simulator(api_key="new") as simulator,
+            CambSession(
+                provide, base_url=simulator.base_url, limits=FIVE, retry=QUICK
+            ) as camb,
+        ):
+            tasks = [simulator.add_task(after=0) for _ in range(20)]
+            async with camb.watch(tasks, schedule=SOON) as watcher:
+                finals = [transition async for transition in watcher]
+            assert sorted(tasks) == sorted(t.task_id for t in finals if t.succeeded)
+            assert not answers
+
+    run(main())
+
+
 def test_case_14_all_watchers_of_the_session_end_at_once() -> None:
     """After one refusal no poll of another watcher leaves, however calm it is."""
 
