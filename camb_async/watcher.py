@@ -89,6 +89,12 @@ class TaskWatcher:
         if isinstance(tasks, str | TaskRef):
             message = f"tasks must be several tasks; for one, pass [{tasks!r}]"
             raise TypeError(message)
+        if not callable(getattr(source, "poll", None)):
+            message = (
+                "the first argument must be what to ask, such as a CambSession, "
+                f"not {type(source).__name__}"
+            )
+            raise TypeError(message)
         self._source: Final = source
         self._first_tasks = [TaskRef.of(task) for task in tasks]
         retry: RetryPolicy = getattr(source, "retry", None) or RetryPolicy()

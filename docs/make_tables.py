@@ -129,7 +129,9 @@ def exit_codes() -> str:
     meanings = {
         ExitCode.SUCCESS: "every task succeeded",
         ExitCode.FAILED: "some task failed, or is not known",
-        ExitCode.USAGE: "the command line cannot be understood, or its store used",
+        ExitCode.USAGE: (
+            "the command line cannot be understood, or its store or output used"
+        ),
         ExitCode.AUTHENTICATION: "no key, a refused key, or a key without the right",
         ExitCode.PAYMENT: "no credits",
         ExitCode.NETWORK: "no usable answer from the API, or from a store",

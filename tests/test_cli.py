@@ -165,12 +165,14 @@ def test_watch_json() -> None:
 
 
 def test_watch_reads_thousands_of_ids_from_stdin() -> None:
-    """``-`` takes ids from stdin: blank lines, comments and repetitions are fine."""
+    """Blank lines, comments, repetitions and a byte order mark are fine."""
 
     async def main() -> None:
         async with Simulator() as simulator:
             ids = [simulator.add_task(f"task-{n}", after=0.0) for n in range(3000)]
-            stdin = "\n".join(["# a comment", "", *ids, f"  {ids[0]}  # again", ids[1]])
+            stdin = "\n".join(
+                ["\ufeff# a comment", "", *ids, f"  {ids[0]}  # again", ids[1]]
+            )
             ended = await run(
                 *("watch", "-", "--json", "--max-rate", "5000"),
                 simulator=simulator,

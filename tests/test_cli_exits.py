@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -44,7 +45,7 @@ from camb_async.cli.app import app
 from camb_async.cli.exits import code_of_all, code_of_error, code_of_state
 from camb_async.simulator import Fault, Simulator
 
-from .cli_process import CANARY, run
+from .cli_process import CANARY, Ended, environment, finish, run, started
 
 
 _CODES: dict[type[CambError], int] = {
@@ -257,3 +258,25 @@ def test_usage_that_is_refused(line: str) -> None:
     result = CliRunner().invoke(app, line.split())
 
     assert (2, "") == (result.exit_code, result.stdout)
+
+
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="/dev/full is a Linux device"
+)
+def test_a_full_disk_is_told_in_one_line() -> None:
+    """It is no failed task, and shows no traceback."""
+
+    async def main() -> Ended:
+        async with Simulator() as simulator:
+            line = ("status", simulator.add_task())
+            env = environment(simulator)
+            with Path("/dev/full").open("w") as full:  # noqa: ASYNC230 - a device
+                async with started(*line, env=env, stdout=full.fileno()) as process:
+                    return await finish(process)
+
+    ended = asyncio.run(main())
+
+    assert 2 == ended.code
+    assert "camb-async: the output cannot be written: No space left on device\n" == (
+        ended.err
+    )

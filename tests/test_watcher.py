@@ -1124,3 +1124,9 @@ def test_a_cancelled_batch_swallows_nothing() -> None:
                             return read
 
     assert ["PENDING", "SUCCESS"] == texts(run(main()))
+
+
+def test_what_cannot_be_asked_is_refused_at_once() -> None:
+    """Task ids in place of the session would watch nothing, or fail for an hour."""
+    with pytest.raises(TypeError, match="such as a CambSession, not list"):
+        TaskWatcher(["a"])  # type: ignore[arg-type]

@@ -25,7 +25,8 @@ def read_tasks(arguments: Iterable[str], stdin: TextIO) -> list[TaskRef]:
 
 def _from_lines(lines: Iterable[str]) -> Iterator[TaskRef]:
     for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
+        # Some editors begin a file with a byte order mark.
+        text = line.removeprefix("\ufeff").partition("#")[0].strip()
         if not text:
             continue
         try:

@@ -38,6 +38,10 @@ def run(command: Command, screen: Screen) -> int:
     except CambError as error:
         screen.complain(error)
         return code_of_error(error)
+    except OSError as error:  # a command itself does no more than write
+        silence()
+        screen.complain(f"the output cannot be written: {error.strerror or error}")
+        return ExitCode.USAGE
 
 
 @contextlib.asynccontextmanager
