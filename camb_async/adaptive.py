@@ -15,7 +15,7 @@ from ._experience import AGE_MAX, AGE_MIN, LONGEST, Aim, Experience
 from ._recall import VERSION, field, plain, recalled
 from .kinds import TaskKind
 from .models import TaskRef
-from .policies import positive
+from .policies import positive, positive_or_none
 
 
 _POLLS = 6.0
@@ -52,17 +52,10 @@ def worth_unknown(asked: float, age: float) -> float:
     return (age - asked) ** 2 / (2.0 * max(age, 1.0))
 
 
-def _positive_or_none(
-    schedule: object, knob: attrs.Attribute[Any], value: float | None
-) -> None:
-    if value is not None:
-        positive(schedule, knob, value)
-
-
 def _one_or_more(
     schedule: object, knob: attrs.Attribute[Any], value: float | None
 ) -> None:
-    _positive_or_none(schedule, knob, value)
+    positive_or_none(schedule, knob, value)
     if value is not None and value < 1.0:
         message = f"{knob.name} must be at least 1, not {value!r}"
         raise ValueError(message)
@@ -95,9 +88,9 @@ class AdaptiveSchedule:
     """
 
     polls: float | None = attrs.field(default=None, validator=_one_or_more)
-    latency: float | None = attrs.field(default=None, validator=_positive_or_none)
+    latency: float | None = attrs.field(default=None, validator=positive_or_none)
     min_interval: float = attrs.field(default=0.5, validator=positive)
-    max_interval: float | None = attrs.field(default=None, validator=_positive_or_none)
+    max_interval: float | None = attrs.field(default=None, validator=positive_or_none)
     hint: float = attrs.field(default=30.0, validator=positive)
     seed: int | None = None
     _random: Random = attrs.field(init=False, repr=False)

@@ -22,9 +22,10 @@ def not_negative(_settings: object, field: attrs.Attribute[Any], value: float) -
         raise ValueError(message)
 
 
-def _positive_or_none(
+def positive_or_none(
     settings: object, field: attrs.Attribute[Any], value: float | None
 ) -> None:
+    """Refuse what ``positive`` refuses, unless it is None (an attrs validator)."""
     if value is not None:
         positive(settings, field, value)
 
@@ -44,10 +45,13 @@ class Limits:
         max_rate: requests a second, or None for no limit. At most 0.1 seconds
             of it are saved up while idle, so an idle time is not paid back in
             a burst.
+
+    Raises:
+        ValueError: one is not a number in its range.
     """
 
     max_in_flight: int = attrs.field(default=32, validator=_at_least_one)
-    max_rate: float | None = attrs.field(default=50.0, validator=_positive_or_none)
+    max_rate: float | None = attrs.field(default=50.0, validator=positive_or_none)
 
 
 @attrs.frozen
@@ -64,6 +68,9 @@ class RetryPolicy:
             gives up at once when the server asks it to wait longer.
         not_found_grace: seconds for which a 404 is taken for a task that is
             not visible yet, as long as nothing else is answered.
+
+    Raises:
+        ValueError: one is not a number in its range.
     """
 
     attempts: int = attrs.field(default=5, validator=_at_least_one)
