@@ -16,13 +16,12 @@ from ._recall import VERSION, field, plain, recalled
 from .kinds import TaskKind
 from .models import TaskRef
 from .policies import positive, positive_or_none
+from .schedules import ShareOfAge, spread
 
 
 _POLLS = 6.0
-# Before anything is learnt, as ShareOfAge has it.
-_SHARE = 0.15
-_FLOOR = 0.5
-_CAP = 15.0
+# How it polls before anything is learnt.
+_COLD = ShareOfAge()
 _RARE = 1e-9
 
 
@@ -127,13 +126,13 @@ class AdaptiveSchedule:
             delay = self._by_share(age)
         else:
             durations = model.durations if age_known else model.remaining
-            price = model.price * self._spread(0.15)
+            price = model.price * spread(self._random, 0.15)
             delay = due(durations, age, price) - age
             bounds = model.bounds
             if delay < bounds.shortest:
-                delay = bounds.shortest * self._spread(0.1)
+                delay = bounds.shortest * spread(self._random, 0.1)
             elif delay > bounds.longest:
-                delay = bounds.longest * self._spread(0.1)
+                delay = bounds.longest * spread(self._random, 0.1)
         if age_known:
             known.follow(task, age, delay)
         return delay
@@ -237,10 +236,7 @@ class AdaptiveSchedule:
             return None
         return known.model.durations if age_known else known.model.remaining
 
-    def _spread(self, share: float) -> float:
-        return 1.0 + share * (2.0 * self._random.random() - 1.0)
-
     def _by_share(self, age: float) -> float:
-        delay = min(max(_SHARE * age, _FLOOR), _CAP)
-        longest = self.max_interval or _CAP
-        return min(max(delay, self.min_interval), longest) * self._spread(0.2)
+        delay = min(max(_COLD.share * age, _COLD.floor), _COLD.cap)
+        longest = self.max_interval or _COLD.cap
+        return min(max(delay, self.min_interval), longest) * spread(self._random, 0.2)

@@ -39,28 +39,27 @@ class PollSchedule(Protocol):
         ...
 
 
-def _spread(random: Random, share: float) -> float:
+def spread(random: Random, share: float) -> float:
+    """Return a factor that is drawn evenly from one, give or take this share."""
     return 1.0 + share * (2.0 * random.random() - 1.0)
 
 
 @attrs.define
 class FixedInterval:
-    """Poll every ``seconds``, give or take 10 percent."""
+    """Poll every ``seconds``, give or take 10 percent.
+
+    Raises:
+        ValueError: that is not a number above 0.
+    """
 
     seconds: float = attrs.field(default=5.0, validator=positive)
     _random: Random = attrs.field(
         factory=Random, alias="random", kw_only=True, repr=False, eq=False
     )
 
-    def next_delay(
-        self,
-        task: TaskRef,
-        age: float,
-        *,
-        age_known: bool = True,
-    ) -> float:
+    def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return the interval with its jitter, in seconds."""
-        return self.seconds * _spread(self._random, 0.1)
+        return self.seconds * spread(self._random, 0.1)
 
     def learn(
         self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0
@@ -75,6 +74,9 @@ class ShareOfAge:
     The lateness of the last poll stays in proportion to how long the task took,
     whatever that was. The share is held between ``floor`` and ``cap`` seconds
     and spread by 20 percent either way.
+
+    Raises:
+        ValueError: one is not a number above 0, or the floor is above the cap.
     """
 
     share: float = attrs.field(default=0.15, validator=positive, kw_only=True)
@@ -89,16 +91,10 @@ class ShareOfAge:
             message = f"floor ({self.floor}) must not be above cap ({self.cap})"
             raise ValueError(message)
 
-    def next_delay(
-        self,
-        task: TaskRef,
-        age: float,
-        *,
-        age_known: bool = True,
-    ) -> float:
+    def next_delay(self, task: TaskRef, age: float, *, age_known: bool = True) -> float:
         """Return the bounded share of the age with its jitter, in seconds."""
         delay = min(self.cap, max(self.floor, self.share * age))
-        return delay * _spread(self._random, 0.2)
+        return delay * spread(self._random, 0.2)
 
     def learn(
         self, task: TaskRef, lower: float, upper: float, *, entry: float = 0.0
