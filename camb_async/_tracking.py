@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from math import inf
+from math import inf, isnan
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -66,6 +66,9 @@ DEFINITIVE = (
     ValidationError,
 )
 
+#: Seconds; a deadline this far away is none.
+_FOREVER = 1e12
+
 _VERDICTS: Mapping[TaskStatus, tuple[type[TaskError], str]] = MappingProxyType(
     {
         TaskStatus.ERROR: (
@@ -104,6 +107,20 @@ def verdict(task: TaskRef, state: TaskState) -> TaskError | None:
         f"{state.raw_status}{reason}.{said} {advice}"
     )
     return error_class(text, task=task, state=state)
+
+
+def check_deadline(seconds: float | None) -> float | None:
+    """Return how long a task is given, in seconds; None if there is no limit.
+
+    Raises:
+        ValueError: it is negative or not a number.
+    """
+    if seconds is None or seconds > _FOREVER:
+        return None
+    if isnan(seconds) or seconds < 0:
+        message = f"deadline must be seconds of at least 0, or None, not {seconds!r}"
+        raise ValueError(message)
+    return seconds
 
 
 def deadline_error(

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from copy import copy
 from datetime import datetime
 from enum import Enum, auto
-from math import isnan
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +16,7 @@ from anyio.abc import TaskGroup
 from ._budget import RetryBudget
 from ._engine import Engine
 from ._guard import GuardedSchedule
-from ._tracking import Rules
+from ._tracking import Rules, check_deadline
 from ._watch import Phase, StatusSource, Watch
 from .adaptive import AdaptiveSchedule, Eta
 from .errors import InvalidTaskIdError, WatcherClosedError
@@ -31,9 +30,6 @@ class _Unset(Enum):
 
     UNSET = auto()
 
-
-#: Seconds; a deadline this far away is none.
-_FOREVER = 1e12
 
 _LEFT = "The watcher's block was left, and with it all polling: make a new watcher."
 
@@ -102,7 +98,7 @@ class TaskWatcher:
         given: PollSchedule | None = schedule or getattr(source, "schedule", None)
         guarded = GuardedSchedule(given or AdaptiveSchedule())
         self._rules: Final = Rules(guarded, retry, budget)
-        self._deadline: Final = _check_deadline(deadline)
+        self._deadline: Final = check_deadline(deadline)
         self._keep_open: Final = keep_open
         self._group: TaskGroup
         self._running: Engine | None = None
@@ -361,7 +357,7 @@ class TaskWatcher:
         return outcome
 
     def _seconds(self, deadline: float | _Unset | None) -> float | None:
-        return self._deadline if deadline is _Unset.UNSET else _check_deadline(deadline)
+        return self._deadline if deadline is _Unset.UNSET else check_deadline(deadline)
 
     @property
     def _engine(self) -> Engine:
@@ -393,12 +389,3 @@ def _standing(watch: Watch, now: float) -> WatchedTask:
         error=watch.error,
         context=watch.context,
     )
-
-
-def _check_deadline(seconds: float | None) -> float | None:
-    if seconds is None or seconds > _FOREVER:
-        return None
-    if isnan(seconds) or seconds < 0:
-        message = f"deadline must be seconds of at least 0, or None, not {seconds!r}"
-        raise ValueError(message)
-    return seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import nan
 from typing import Any
 
 import attrs
@@ -17,7 +16,7 @@ from camb_async import (
     TaskStatus,
     Transition,
 )
-from camb_async.stores._ledger import Ledger, deadline_at
+from camb_async.stores._ledger import Ledger
 
 from .fakes import refused
 
@@ -167,20 +166,3 @@ def test_a_deadline_passes_while_nobody_runs(now: float, expected: float) -> Non
     """It is a time of the wall clock; none is less than no time at all."""
     assert expected == STORED.seconds_left(now)
     assert attrs.evolve(STORED, deadline_at=None).seconds_left(now) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(None, None), (0.0, 7.0), (3, 10.0), (1e13, None)]
-)
-def test_a_deadline_is_stored_as_a_time(
-    seconds: float | None, expected: float | None
-) -> None:
-    """None, and what is as good as none, is no deadline."""
-    assert expected == deadline_at(seconds, 7.0)
-
-
-@pytest.mark.parametrize("seconds", [-0.1, nan])
-def test_a_deadline_that_is_none_is_refused(seconds: float) -> None:
-    """As a watcher refuses it."""
-    with pytest.raises(ValueError, match="deadline must be"):
-        deadline_at(seconds, 7.0)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from camb_async._budget import RetryBudget
 from camb_async._guard import GuardedSchedule
-from camb_async._tracking import Rules, Step, Tracker, deadline_error, verdict
+from camb_async._tracking import (
+    Rules,
+    Step,
+    Tracker,
+    check_deadline,
+    deadline_error,
+    verdict,
+)
 from camb_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -907,3 +914,20 @@ def test_errors_of_a_watch_are_ours_or_the_sources() -> None:
     watched.missed(own, 201.0)
 
     assert own is watched.tracker.outcome
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(None, None), (0.0, 0.0), (3, 3), (1e13, None)]
+)
+def test_a_deadline_without_end_is_none(
+    seconds: float | None, expected: float | None
+) -> None:
+    """What is as good as no deadline is taken for that."""
+    assert expected == check_deadline(seconds)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, math.nan])
+def test_a_deadline_that_is_no_time_is_refused(seconds: float) -> None:
+    """A watcher and a store refuse it alike."""
+    with pytest.raises(ValueError, match="deadline must be"):
+        check_deadline(seconds)

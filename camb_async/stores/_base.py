@@ -7,10 +7,10 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+from camb_async._tracking import check_deadline
 from camb_async.models import TaskRef, Transition
 
 from ._forms import context_text
-from ._ledger import deadline_at
 from ._protocol import TaskStore
 from ._reading import StoredTransitions
 from ._signal import Signal
@@ -50,7 +50,7 @@ class BaseStore(TaskStore):
         """
         given = [tasks] if isinstance(tasks, str | TaskRef) else tasks
         refs = [TaskRef.of(task) for task in given]
-        seconds = deadline_at(deadline, 0.0)
+        seconds = check_deadline(deadline)
         return await self._add(refs, context_text(context), seconds)
 
     async def discard(self, task: TaskRef | str) -> bool:

@@ -8,7 +8,6 @@ last, and under which number. Nothing here reads a clock.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isnan
 from typing import Any
 
 import attrs
@@ -16,10 +15,6 @@ import attrs
 from camb_async._tracking import deadline_error
 from camb_async.errors import DeadlineExceededError
 from camb_async.models import TaskRef, TaskState, Transition
-
-
-#: Seconds; a deadline this far away is none.
-_FOREVER = 1e12
 
 
 @attrs.frozen(kw_only=True)
@@ -53,20 +48,6 @@ class StoredTask:
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds until the deadline, 0.0 once it has passed."""
         return None if self.deadline_at is None else max(0.0, self.deadline_at - now)
-
-
-def deadline_at(seconds: float | None, now: float) -> float | None:
-    """Return the time of a deadline that is given in seconds from now.
-
-    Raises:
-        ValueError: it is negative or not a number.
-    """
-    if seconds is None or seconds > _FOREVER:
-        return None
-    if isnan(seconds) or seconds < 0:
-        message = f"deadline must be seconds of at least 0, or None, not {seconds!r}"
-        raise ValueError(message)
-    return now + seconds
 
 
 @attrs.define
