@@ -59,8 +59,8 @@ _SUSPECT_EVERY: Final = 4
 _REAP_EVERY: Final = 1.0
 #: As often as that, look for news that nobody told of.
 _LOOK_EVERY: Final = 2
-#: Seconds between two times at which the same kind of news is told, at least.
-_TELL_EVERY: Final = 0.25
+#: Seconds between two times that signals fire for the same channel, at least.
+_FIRE_EVERY: Final = 0.25
 #: Seconds for the last statements, where the server does not answer.
 _LEAVE_WITHIN: Final = 5.0
 
@@ -117,7 +117,7 @@ class PostgresStore(BaseStore):
         self._transitions_changed = Signal()
         self._reader: LeasedReader | None = None
         self._owners: dict[str, _Owner] = {}
-        self._may_tell: dict[str, float] = {}
+        self._may_fire: dict[str, float] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class PostgresStore(BaseStore):
         self._server = server
         keepers = (
             self._keep(),
-            server.listen(("camb_task", "camb_dropped", "camb_event"), self._hear),
+            server.listen(("camb_task", "camb_dropped", "camb_event"), self._fire_soon),
         )
         self._keepers = [asyncio.ensure_future(keeper) for keeper in keepers]
         return self
@@ -211,7 +211,7 @@ class PostgresStore(BaseStore):
             return []
         rows = await self._fetch(RECORD, owner, *columns(transitions, time.time()))
         held = {row["watch"].hex for row in rows}
-        self._hear("camb_event")
+        self._fire_soon("camb_event")
         watches = dict.fromkeys(each.key[0] for each in transitions if each.key)
         return [watch for watch in watches if watch not in held]
 
@@ -280,7 +280,7 @@ class PostgresStore(BaseStore):
             await self._fetch(UNDELIVERED, watch)
         if self._reader is not None:
             self._reader.delivery.forget(task)
-        self._tell("camb_dropped")
+        self._fire("camb_dropped")
         self._transitions_changed.fire()
         return watch is not None
 
@@ -303,17 +303,17 @@ class PostgresStore(BaseStore):
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[Any]:
         return await self._open_server.fetch(statement, *arguments)
 
-    def _hear(self, channel: str) -> None:
-        """Tell of news at once, but not without a pause."""
+    def _fire_soon(self, channel: str) -> None:
+        """Wake whoever waits for such news, but not without a pause since the last."""
         loop = asyncio.get_running_loop()
-        earliest = self._may_tell.get(channel, 0.0)
-        # Later than now only while something is to be told already.
-        if earliest <= loop.time() + _TELL_EVERY:
+        earliest = self._may_fire.get(channel, 0.0)
+        # It is later than that only while it is to fire already.
+        if earliest <= loop.time() + _FIRE_EVERY:
             at = max(earliest, loop.time())
-            self._may_tell[channel] = at + _TELL_EVERY
-            loop.call_at(at, self._tell, channel)
+            self._may_fire[channel] = at + _FIRE_EVERY
+            loop.call_at(at, self._fire, channel)
 
-    def _tell(self, channel: str) -> None:
+    def _fire(self, channel: str) -> None:
         if channel == "camb_event":
             self._transitions_changed.fire()
             return
