@@ -22,8 +22,8 @@ from ._protocol import UnknownOwnerError
 from ._statements import IS_MADE, SCHEMA, SCHEMA_LOCK, VERSION, VERSIONS
 
 
-#: Seconds for a statement, and for it with a new connection and the wait for its
-#: turn: a fail-over can hang.
+#: Seconds for a statement, and for it with a new connection and the wait for the
+#: lock: a fail-over can hang.
 _STATEMENT_TIMEOUT: Final = 8.0
 _CALL_TIMEOUT: Final = 10.0
 # Whoever freezes within a transaction must not keep its rows locked.
@@ -73,7 +73,7 @@ class Server:
         address, self._pooled = _without_pgbouncer(dsn)
         self._dsns: Final = each_host(address)
         self.place: Final = place(dsn)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._calls = set[asyncio.Task[Any]]()
         self._patience = _CALL_TIMEOUT
         self._limits = set[asyncio.Timeout]()
@@ -171,13 +171,13 @@ class Server:
     ) -> _ReturnT:
         limit = asyncio.timeout(self._patience)
         self._limits.add(limit)
-        has_turn = False
+        has_lock = False
         try:
-            async with limit, self._turn:
-                has_turn = True
+            async with limit, self._lock:
+                has_lock = True
                 return await self._again(job)
         except Exception as error:  # noqa: BLE001 - asyncpg raises what it finds
-            failure = self._failure(error, has_turn=has_turn)
+            failure = self._failure(error, has_lock=has_lock)
         finally:
             self._limits.discard(limit)
         # Raised here and not in the handler, so that nothing hangs on to it.
@@ -234,7 +234,7 @@ class Server:
         finally:
             connection.terminate()
 
-    def _failure(self, error: Exception, *, has_turn: bool) -> StoreError:
+    def _failure(self, error: Exception, *, has_lock: bool) -> StoreError:
         state = str(getattr(error, "sqlstate", None) or "")
         if state == _NO_SUCH_ROW:
             return UnknownOwnerError("The worker is known no longer.", retryable=True)
@@ -247,7 +247,7 @@ class Server:
                 "as @ and / in a password written as %40 and %2F."
             )
             return StoreError(message)
-        if self._connection is not None and has_turn:
+        if self._connection is not None and has_lock:
             self._connection.terminate()
             self._connection = None
         lasting = state[:2] in _LASTING
