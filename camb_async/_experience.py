@@ -130,7 +130,7 @@ class Experience:
         """Take note that a task is pending at this age, and polled after a delay."""
         last = self._cohort.get(task)
         if age <= 0.0:
-            if last is None and not self._has_room():
+            if last is None and not self._admit():
                 return
             self._cohort[task] = _Followed(0.0, delay, 0.0)
         elif last is not None:
@@ -151,7 +151,7 @@ class Experience:
             self._compare(max(seen.entry, last.age), seen)
         self._remember(seen)
 
-    def _has_room(self) -> bool:
+    def _admit(self) -> bool:
         if len(self._cohort) < COHORT:
             return True
         self._refused += 1

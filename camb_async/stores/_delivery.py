@@ -76,13 +76,13 @@ class Delivery:
         # then is there for the next one.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._extend())
-            self._reading.add_done_callback(self._is_read)
+            self._reading.add_done_callback(self._end_reading)
         await asyncio.shield(self._reading)
 
     async def _extend(self) -> None:
         self._ready.extend(await self._read())
 
-    def _is_read(self, reading: asyncio.Task[None]) -> None:
+    def _end_reading(self, reading: asyncio.Task[None]) -> None:
         if self._reading is reading:
             self._reading = None
         if not reading.cancelled():

@@ -98,7 +98,7 @@ class LeasedReader:
         if owner is not None:
             [row] = await self._server.fetch(BEAT, owner, [], self._lease)
             if not row["alive"] and owner == self._owner:
-                self._is_lost()
+                self._begin_anew()
 
     async def _flush(self) -> None:
         while keys := list(self._acknowledged):
@@ -122,7 +122,7 @@ class LeasedReader:
         try:
             rows = await self._server.fetch(DELIVER, owner, READ_AHEAD, self._turn)
         except UnknownOwnerError:
-            self._is_lost()
+            self._begin_anew()
             return await self._read_on()
         read = [transition(row) for row in rows]
         self._answer_lost = False
@@ -137,8 +137,8 @@ class LeasedReader:
         self._owner = owner
         return owner
 
-    def _is_lost(self) -> None:
-        """Begin anew: what was read has gone to others."""
+    def _begin_anew(self) -> None:
+        """Give up the name: what was read has gone to others."""
         self._owner = None
         self._answer_lost = False
         self.delivery.forget_all()

@@ -157,10 +157,10 @@ class Server:
         # it is made to its end even if the caller is cancelled.
         call = asyncio.ensure_future(self._call(job))
         self._calls.add(call)
-        call.add_done_callback(self._is_done)
+        call.add_done_callback(self._forget)
         return await asyncio.shield(call)
 
-    def _is_done(self, call: asyncio.Task[Any]) -> None:
+    def _forget(self, call: asyncio.Task[Any]) -> None:
         self._calls.discard(call)
         if not call.cancelled():
             # Nobody may be left to be told of a failure.
