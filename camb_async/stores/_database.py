@@ -19,9 +19,9 @@ from typing import Final
 
 from camb_async.errors import StoreError
 from camb_async.kinds import TaskKind
-from camb_async.models import TaskRef, TaskStatus, Transition
+from camb_async.models import TaskRef, Transition
 
-from ._forms import error_text, read_error, read_state, reading, state_text
+from ._forms import error_text, read_state, read_transition, reading, state_text
 from ._ledger import StoredTask
 
 
@@ -392,16 +392,5 @@ def _stored_task(row: sqlite3.Row) -> StoredTask:
 
 
 def _transition(row: sqlite3.Row) -> Transition:
-    task, state, previous = _ref(row), read_state(row["state"]), row["previous"]
-    return Transition(
-        task=task,
-        previous=None if previous is None else TaskStatus(previous),
-        state=state,
-        error=read_error(row["error"], task, state),
-        at=datetime.fromisoformat(row["at"]),
-        elapsed=row["elapsed"],
-        uncertainty=row["uncertainty"],
-        polls=row["polls"],
-        context=json.loads(row["context"]),
-        key=(row["watch"], row["seq"]),
-    )
+    at = datetime.fromisoformat(row["at"])
+    return read_transition(row, _ref(row), row["watch"], at)

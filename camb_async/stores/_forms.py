@@ -1,4 +1,4 @@
-"""What a store writes down, as JSON, and back: contexts, states and errors.
+"""What a store writes down, and back: contexts, states and errors, as JSON.
 
 Nothing is pickled: a file must not be able to run code, and another version of the
 library must be able to read it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Generator, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 import attrs
@@ -21,7 +22,7 @@ from camb_async.errors import (
     TaskError,
     TaskParkedError,
 )
-from camb_async.models import TaskRef, TaskState, TaskStatus
+from camb_async.models import TaskRef, TaskState, TaskStatus, Transition
 
 
 # What stands beside an error anyway, or has a form of its own.
@@ -131,6 +132,23 @@ def read_error(
     for note in form["notes"]:
         error.add_note(note)
     return error
+
+
+def read_transition(row: Any, task: TaskRef, watch: str, at: datetime) -> Transition:
+    """Return the transition of a row, given what each database has in its own form."""
+    state, previous = read_state(row["state"]), row["previous"]
+    return Transition(
+        task=task,
+        previous=None if previous is None else TaskStatus(previous),
+        state=state,
+        error=read_error(row["error"], task, state),
+        at=at,
+        elapsed=row["elapsed"],
+        uncertainty=row["uncertainty"],
+        polls=row["polls"],
+        context=json.loads(row["context"]),
+        key=(watch, row["seq"]),
+    )
 
 
 def _class_of(name: str) -> type[CambError]:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from camb_async.kinds import TaskKind
-from camb_async.models import TaskRef, TaskStatus, Transition
+from camb_async.models import TaskRef, Transition
 
-from ._forms import error_text, read_error, read_state, reading, state_text
+from ._forms import error_text, read_state, read_transition, reading, state_text
 from ._ledger import StoredTask
 
 
@@ -68,19 +68,7 @@ def transition(row: Row) -> Transition:
     Raises:
         StoreError: it cannot be read.
     """
-    task, state, previous = _ref(row), read_state(row["state"]), row["previous"]
-    return Transition(
-        task=task,
-        previous=None if previous is None else TaskStatus(previous),
-        state=state,
-        error=read_error(row["error"], task, state),
-        at=row["at"],
-        elapsed=row["elapsed"],
-        uncertainty=row["uncertainty"],
-        polls=row["polls"],
-        context=json.loads(row["context"]),
-        key=(row["watch"].hex, row["seq"]),
-    )
+    return read_transition(row, _ref(row), row["watch"].hex, row["at"])
 
 
 def _ref(row: Row) -> TaskRef:
