@@ -108,6 +108,7 @@ class TaskRef:
 
     Raises:
         InvalidTaskIdError: the id could not be part of a URL path.
+        ValueError: the kind is none of TaskKind, or ``created_at`` has no time zone.
     """
 
     task_id: str = attrs.field(validator=_check_task_id)
@@ -129,11 +130,9 @@ class TaskRef:
         Raises:
             InvalidTaskIdError: the kind is none of TaskKind, or the id is bad.
         """
-        kind, colon, task_id = (
-            text.partition(":") if isinstance(text, str) else (text, "", "")
-        )
-        if not colon:
+        if not isinstance(text, str) or ":" not in text:
             return cls(text)
+        kind, _, task_id = text.partition(":")
         if kind not in TaskKind.__members__.values():
             message = (
                 f"Not a task: {text[:80]!r}. Before the colon stands a kind, one of: "
@@ -249,6 +248,7 @@ class Transition:
             TaskError: the service ended the task without a result.
             DeadlineExceededError: your deadline passed.
             APIStatusError: the API refused to tell (401, 402, 403, 404, 422).
+            CambError: another one that ended the watch, such as TaskParkedError.
         """
         if self.error is not None:
             raise self.error

@@ -17,14 +17,7 @@ from yarl import URL
 from ._calls import Calls
 from ._downloads import Download
 from ._links import LinkRules
-from ._settings import (
-    ApiKey,
-    KeyRing,
-    hide,
-    is_loopback,
-    read_base_url,
-    refuse_proxy,
-)
+from ._settings import ApiKey, KeyRing, hide, is_loopback, read_base_url, refuse_proxy
 from ._statuses import Statuses
 from ._wire import read_previews, read_task_id
 from .adaptive import AdaptiveSchedule
@@ -37,12 +30,7 @@ from .errors import (
     SubmissionUnknownError,
 )
 from .kinds import PATHS, TaskKind
-from .models import (
-    DownloadProgress,
-    TaskRef,
-    TaskState,
-    TextToVoiceResult,
-)
+from .models import DownloadProgress, TaskRef, TaskState, TextToVoiceResult
 from .policies import Limits, RetryPolicy
 from .schedules import PollSchedule
 from .watcher import TaskWatcher
@@ -80,6 +68,7 @@ class CambSession:
     Raises:
         ConfigurationError: no key, a key that cannot be a header, or a base URL
             that cannot be used. The value is never shown.
+        ValueError: the request timeout is not above 0.
     """
 
     def __init__(
@@ -152,6 +141,7 @@ class CambSession:
             InvalidResponseError: the answer is not what the API promises.
             UnexpectedRedirectError: the answer is a redirect.
             APIStatusError: the answer is an HTTP error.
+            ConfigurationError: the api_key callable gave what is no key.
             SessionClosedError: the session is not open in this event loop.
         """
         url = self._statuses.url(TaskRef.of(task))
@@ -172,9 +162,8 @@ class CambSession:
                 longer than ``retry.backoff_max`` ends it at once; the error's
                 ``retry_after`` tells how long.
         """
-        return await self._calls.read(
-            self._statuses.url(TaskRef.of(task)), self._statuses.read
-        )
+        url = self._statuses.url(TaskRef.of(task))
+        return await self._calls.read(url, self._statuses.read)
 
     async def wait(
         self,
@@ -199,8 +188,10 @@ class CambSession:
             TaskError: the service ended the task without a result.
             DeadlineExceededError: the deadline passed; the task goes on remotely.
             APIStatusError: the API refused to tell (401, 402, 403, 404, 422).
+            ConfigurationError: the api_key callable gave what is no key.
             InvalidTaskIdError: it is not a task id; nothing was sent.
             SessionClosedError: the session is not open in this event loop.
+            ValueError: the deadline is negative or not a number.
         """
         ref = TaskRef.of(task)
         self._calls.check_open()
@@ -219,6 +210,8 @@ class CambSession:
 
         Raises:
             InvalidTaskIdError: one of the tasks is not a task id.
+            TypeError: the tasks are one task, and not several.
+            ValueError: the deadline is negative or not a number.
         """
         return TaskWatcher(
             self, tasks, schedule=schedule, deadline=deadline, keep_open=keep_open
@@ -259,6 +252,7 @@ class CambSession:
             APIStatusError: the service refused it. After a 5xx the task may exist
                 nevertheless; the error has a note that says so.
             UnexpectedRedirectError: the answer is a redirect.
+            ConfigurationError: the api_key callable gave what is no key.
             SessionClosedError: the session is not open in this event loop.
         """
         _warn_if_short(voice_description)
@@ -361,6 +355,8 @@ class CambSession:
                 complete by then stay.
             LinkExpiredError: the links are refused even when fetched again.
             CambError: as ``get_text_to_voice_result``, for the links.
+            ValueError: likewise.
+            TypeError: ``allow_hosts`` is one name, and not several.
         """
         if isinstance(allow_hosts, str):
             message = f"allow_hosts is several names; for one, pass [{allow_hosts!r}]"

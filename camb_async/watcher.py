@@ -70,7 +70,9 @@ class TaskWatcher:
 
     Raises:
         InvalidTaskIdError: one of the tasks is not a task id.
+        TypeError: the tasks are one task, and not several.
         ValueError: the deadline is negative or not a number.
+        WatcherClosedError: on entering it a second time.
     """
 
     def __init__(
@@ -215,8 +217,8 @@ class TaskWatcher:
         Raises:
             InvalidTaskIdError: it is not a task id; nothing was sent.
             WatcherClosedError: outside the block, or after ``close()``.
-            ValueError: the deadline is negative or not a number, or the last
-                state is final.
+            ValueError: the deadline is negative or not a number, ``started_at`` has
+                no time zone, or the last state is final.
         """
         ref = TaskRef.of(task)
         self._check_open()
@@ -239,6 +241,7 @@ class TaskWatcher:
 
         Raises:
             InvalidTaskIdError: it is not a task id.
+            WatcherClosedError: the block was never entered.
         """
         ref = TaskRef.of(task)
         engine = self._engine
@@ -261,6 +264,7 @@ class TaskWatcher:
 
         Raises:
             InvalidTaskIdError: it is not a task id.
+            WatcherClosedError: the block was never entered.
         """
         watch = self._engine.watches.get(TaskRef.of(task))
         if watch is None:
@@ -310,15 +314,13 @@ class TaskWatcher:
 
         Raises:
             InvalidTaskIdError: it is not a task id.
+            WatcherClosedError: the block was never entered.
         """
         watch = self._engine.watches.get(TaskRef.of(task))
         return None if watch is None else watch.eta(self._rules, self._engine.now())
 
     async def wait(
-        self,
-        task: TaskRef | str,
-        *,
-        deadline: float | _Unset | None = _Unset.UNSET,
+        self, task: TaskRef | str, *, deadline: float | _Unset | None = _Unset.UNSET
     ) -> TaskState:
         """Wait for one task, watched already or not.
 
