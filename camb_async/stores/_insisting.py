@@ -1,11 +1,12 @@
-"""Call a store until it works: what is watched must not end because it is away."""
+"""Do not give up: call a store until it works, and bring what has begun to its end."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -33,6 +34,7 @@ class Insisting:
         Raises:
             StoreError: one that will not pass.
         """
+        # What is watched must not end because its store is away.
         failures = 0
         while True:
             try:
@@ -50,3 +52,18 @@ class Insisting:
                     logger.info("The store works after %d tries", failures)
                     self._failing = False
                 return result
+
+
+async def to_the_end(job: Coroutine[Any, Any, _ReturnT]) -> _ReturnT:
+    """Run a job that is not cut short, even when the caller is cancelled."""
+    task = asyncio.ensure_future(job)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = not task.cancelled() and task.exception()
+    if cancelled is not None and not failed:
+        raise cancelled
+    return task.result()

@@ -22,6 +22,7 @@ from camb_async.errors import StoreError
 from camb_async.models import TaskRef, Transition
 
 from ._base import BaseStore
+from ._insisting import to_the_end
 from ._leased_reader import LeasedReader
 from ._ledger import StoredTask
 from ._records import columns, stored_task
@@ -42,7 +43,6 @@ from ._statements import (
     UNDELIVERED,
     WATCHING,
 )
-from ._worker import to_the_end
 
 
 if TYPE_CHECKING:

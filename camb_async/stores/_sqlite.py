@@ -15,10 +15,10 @@ from camb_async.models import TaskRef, Transition
 
 from ._base import BaseStore
 from ._delivery import READ_AHEAD, Delivery
+from ._insisting import to_the_end
 from ._ledger import StoredTask
 from ._signal import Signal
 from ._thread import DatabaseThread
-from ._worker import to_the_end
 
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -19,7 +18,7 @@ from camb_async.models import TaskRef, Transition
 from camb_async.schedules import PollSchedule
 from camb_async.watcher import TaskWatcher
 
-from ._insisting import Insisting
+from ._insisting import Insisting, to_the_end
 from ._ledger import Ledger, StoredTask
 from ._protocol import TaskStore
 
@@ -32,8 +31,6 @@ BATCH = 250
 VOUCH_EVERY = 0.25
 #: Seconds for each of the last two calls, where the store does not answer.
 LEAVE_WITHIN = 5.0
-
-_ReturnT = TypeVar("_ReturnT")
 
 
 async def work(
@@ -255,18 +252,3 @@ class _Worker:
                     await call()
             except (StoreError, TimeoutError) as error:
                 logger.warning("The store could not be told all by a worker: %s", error)
-
-
-async def to_the_end(job: Coroutine[Any, Any, _ReturnT]) -> _ReturnT:
-    """Run a job that is not cut short, even when the caller is cancelled."""
-    task = asyncio.ensure_future(job)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    failed = not task.cancelled() and task.exception()
-    if cancelled is not None and not failed:
-        raise cancelled
-    return task.result()
