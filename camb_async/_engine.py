@@ -41,7 +41,7 @@ _LAGS_KEPT = 1024
 
 
 class Engine:
-    """Polls the tasks it is given from ``start`` to ``stop``, in one event loop."""
+    """Polls the tasks it is given until ``stop``, in the event loop it is made in."""
 
     def __init__(
         self, source: StatusSource, rules: Rules, group: TaskGroup, pollers: int

@@ -30,7 +30,7 @@ RATE_MIN = 1024
 
 _REDIRECTS_MAX = 5
 _EXPIRED = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.GONE})
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # not the API's
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml", "application/json"})
 

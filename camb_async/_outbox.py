@@ -1,7 +1,7 @@
 """Transitions on their way to the readers: a queue that survives cancellation.
 
 What is queued is bounded by the tasks watched: at most UNREAD_MAX of one task
-(the watcher sees to that) and final ones. It is kept per task, so that what is
+(the engine sees to that) and final ones. It is kept per task, so that what is
 unread of one task can be counted and dropped without looking at the others.
 """
 

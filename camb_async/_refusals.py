@@ -1,7 +1,7 @@
 """What an HTTP answer other than a good one means, as a typed error.
 
-Which statuses may be tried again, what each asks the user to do, and how long a
-server may ask to wait are tables and rules of this module alone.
+Which of the API's statuses may be tried again, what each asks the user to do, and how
+long it may ask to wait are tables and rules of this module alone.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class APITimeoutError(APIConnectionError):
 class InvalidResponseError(CambError):
     """An answer that is not what the API promises: HTML, cut, too large, misshapen.
 
-    ``status_code`` is the HTTP status, or None when no HTTP could be read.
+    ``status_code`` is the HTTP status, or None when there was none to read.
     ``body_excerpt`` holds at most 200 characters of the body.
     """
 
