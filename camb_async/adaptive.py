@@ -238,5 +238,5 @@ class AdaptiveSchedule:
 
     def _by_share(self, age: float) -> float:
         delay = min(max(_COLD.share * age, _COLD.floor), _COLD.cap)
-        longest = self.max_interval or _COLD.cap
-        return min(max(delay, self.min_interval), longest) * spread(self._random, 0.2)
+        delay = max(min(delay, self.max_interval or _COLD.cap), self.min_interval)
+        return delay * spread(self._random, 0.2)

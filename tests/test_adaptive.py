@@ -139,6 +139,13 @@ def test_a_cold_schedule_keeps_its_bounds(shortest: float, longest: float) -> No
     assert 0.8 * shortest <= min(delays) <= max(delays) <= 1.2 * longest
 
 
+def test_a_cold_schedule_keeps_a_long_shortest_interval() -> None:
+    """Also one that is longer than what is usual while nothing is known."""
+    cold = AdaptiveSchedule(min_interval=60.0, seed=1)
+
+    assert 48.0 <= min(cold.next_delay(TASK, age) for age in (0.0, 60.0, 3600.0))
+
+
 # Learning.
 
 
