@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from camb_async import (
@@ -27,6 +28,7 @@ from camb_async import (
     store_at,
     work,
 )
+from camb_async.stores._insisting import Insisting
 
 from .fakes import FakeStatusSource, refused
 from .helpers import QUICK, SOON, run, served, until
@@ -365,6 +367,26 @@ def test_a_store_that_fails_is_tried_again(
     lines = [r.getMessage() for r in caplog.records if "store" in r.getMessage()]
     assert ["The store fails, and is tried again: The disk is full."] == lines[:1]
     assert ["The store works after 5 tries"] == lines[1:]
+
+
+def test_each_outage_is_told_once_though_calls_were_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A call that was given up has not silenced the store's next outage."""
+
+    async def away() -> None:
+        message = "away"
+        raise StoreError(message, retryable=True)
+
+    async def main() -> None:
+        insist = Insisting()
+        for _ in range(2):
+            with anyio.move_on_after(0.01):
+                await insist(away)
+            await insist(anyio.lowlevel.checkpoint)
+
+    run(main())
+    assert 2 == sum("is tried again" in r.getMessage() for r in caplog.records)
 
 
 def test_a_store_that_will_never_work_is_told(tmp_path: Path) -> None:

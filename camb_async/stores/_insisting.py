@@ -36,22 +36,26 @@ class Insisting:
         """
         # What is watched must not end because its store is away.
         failures = 0
-        while True:
-            try:
-                result = await call()
-            except StoreError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                if not self._failing:
-                    logger.warning("The store fails, and is tried again: %s", error)
-                self._failing = True
-                await anyio.sleep(_BACKOFF.backoff(failures, self._random.random()))
-            else:
+        try:
+            while True:
+                try:
+                    result = await call()
+                except StoreError as error:
+                    if not error.retryable:
+                        raise
+                    failures += 1
+                    if not self._failing:
+                        logger.warning("The store fails, and is tried again: %s", error)
+                    self._failing = True
+                    await anyio.sleep(_BACKOFF.backoff(failures, self._random.random()))
+                    continue
                 if failures:
                     logger.info("The store works after %d tries", failures)
-                    self._failing = False
                 return result
+        finally:
+            # Also where the caller was cancelled: the next outage is to be told.
+            if failures:
+                self._failing = False
 
 
 async def to_the_end(job: Coroutine[Any, Any, _ReturnT]) -> _ReturnT:
