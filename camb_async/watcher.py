@@ -70,7 +70,7 @@ class TaskWatcher:
 
     Raises:
         InvalidTaskIdError: one of the tasks is not a task id.
-        TypeError: the tasks are one task, and not several.
+        TypeError: the source has no ``poll``, or the tasks are one and not several.
         ValueError: the deadline is negative or not a number.
         WatcherClosedError: on entering it a second time.
     """
