@@ -68,6 +68,10 @@ class Response:
         """Whether all was read."""
         return True
 
+    def is_eof(self) -> bool:
+        """Whether all has come."""
+        return True
+
 
 class Service:
     """A client session at whose other end is the service, without a network.
