@@ -149,8 +149,10 @@ class MemoryStore:
         if t.is_final:
             del self._watches[watch]
 
-    async def survived(self, owner: str, watches: Sequence[str]) -> None:
-        """Do nothing: what ends this process ends all of its workers."""
+    async def survived(self, owner: str, watches: Sequence[str]) -> bool:
+        """Return whether a worker is known: what ends one here ends all of them."""
+        del watches
+        return await self.beat(owner)
 
     async def beat(self, owner: str) -> bool:
         """Return whether a worker is known; see TaskStore."""

@@ -41,7 +41,12 @@ from camb_async import (
     Transition,
     work,
 )
-from camb_async.stores._statements import PARK_AFTER, REAP, SUSPECT_AFTER
+from camb_async.stores._statements import (
+    PARK_AFTER,
+    REAP,
+    SUSPECT_AFTER,
+    SUSPECTS,
+)
 
 from .fakes import FakeStatusSource
 from .helpers import SOON, run
@@ -262,13 +267,17 @@ class StoreMachine(RuleBasedStateMachine):
         return any(reader.handed_out for reader in self.readers)
 
     @precondition(lambda self: self.is_held())
-    @rule(which=WHICH)
-    def survive(self, which: int) -> None:
-        """Say of all that is held that it was polled."""
+    @rule(which=WHICH, of_all=st.booleans())
+    def survive(self, which: int, *, of_all: bool) -> None:
+        """Say of what is held that it was polled; of what others hold, too."""
         owner = self.owners[which]
-        mine = [each for each in self.watched.values() if each.owner == owner]
+        mine = [
+            each
+            for each in self.watched.values()
+            if each.owner == owner or (of_all and each.owner)
+        ]
         watches = [each.watch for each in mine if each.watch]
-        self.run(self._store(which).survived(owner, watches))
+        assert self.run(self._store(which).survived(owner, watches))
         for each in mine:
             each.claims = 0
 
@@ -455,9 +464,12 @@ class FleetMachine(StoreMachine):
         free = self.free()
         suspects = [n for n, each in free.items() if each.claims >= SUSPECT_AFTER]
         others = [n for n in free if n not in suspects]
-        if suspects and (not others or asked % 4 == 0):
+        if not suspects or (others and asked % 4):
+            return others[:limit]
+        suspects.sort(key=lambda name: -free[name].claims)
+        if free[suspects[0]].claims > SUSPECT_AFTER:
             return suspects[:1]
-        return others[:limit]
+        return suspects[: min(limit, SUSPECTS)]
 
     def _claims(self, known: Watched) -> int:
         return known.claims + 1

@@ -82,6 +82,10 @@ class Ledger:
         if stored.claims > 1 or stored.last_state is not None:
             self._unproven[stored.watch] = stored.task
 
+    def held(self) -> list[tuple[str, TaskRef]]:
+        """Return all watches that are held."""
+        return list(self._tasks.items())
+
     def unproven(self) -> list[tuple[str, TaskRef]]:
         """Return the watches taken over of which no poll is known yet."""
         return list(self._unproven.items())

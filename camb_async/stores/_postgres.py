@@ -215,9 +215,10 @@ class PostgresStore(BaseStore):
         watches = dict.fromkeys(each.key[0] for each in transitions if each.key)
         return [watch for watch in watches if watch not in held]
 
-    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+    async def survived(self, owner: str, watches: Sequence[str]) -> bool:
         """Note that tasks do not end their worker; see TaskStore."""
-        await self._fetch(SURVIVED, owner, watches)
+        [row] = await self._fetch(SURVIVED, owner, watches)
+        return bool(row["alive"])
 
     async def beat(self, owner: str) -> bool:
         """Give a sign of life; see TaskStore."""

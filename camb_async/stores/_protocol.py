@@ -94,10 +94,13 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+    async def survived(self, owner: str, watches: Sequence[str]) -> bool:
         """Note that tasks which were taken over were polled, and the worker lives.
 
-        A task that was claimed again and again without it is one that ends workers.
+        Return whether the worker is still known, without which nothing is noted.
+
+        A task that was claimed again and again without it is one that ends workers. It
+        may be said of what others hold by now.
         """
         ...
 

@@ -127,8 +127,10 @@ class SqliteStore(BaseStore):
             news.append(self._tasks_changed)
         return await self._do(lambda file: file.record(owner, transitions), *news)
 
-    async def survived(self, owner: str, watches: Sequence[str]) -> None:
-        """Do nothing: what ends this process ends all of its workers."""
+    async def survived(self, owner: str, watches: Sequence[str]) -> bool:
+        """Return whether a worker is known: what ends one here ends all of them."""
+        del watches
+        return await self.beat(owner)
 
     async def beat(self, owner: str) -> bool:
         """Return whether a worker is known; see TaskStore."""

@@ -19,8 +19,12 @@ VERSION: Final = 1
 SCHEMA_LOCK: Final = 0x43414D42
 
 #: A task that was claimed so often without being polled is a suspect: it is given
-#: out alone, to a worker that then gets nothing else until it was polled.
+#: out with few others of its kind, and from the next time on alone, to a worker that
+#: then gets nothing else until they were polled.
 SUSPECT_AFTER: Final = 2
+#: So few. Of a batch of 250 that one task has made suspects, it takes 16 trials of
+#: this size to find the group that it is in, and 16 more to find the task.
+SUSPECTS: Final = 16
 #: A task that ended so many workers is given to no other one.
 PARK_AFTER: Final = 5
 
@@ -40,7 +44,7 @@ create table camb_task(
     unique(kind, task_id)) with (fillfactor = 70);
 create index camb_task_free on camb_task(added)
     where owner is null and attempts < {SUSPECT_AFTER};
-create index camb_task_suspect on camb_task(added)
+create index camb_task_suspect on camb_task(attempts desc, added)
     where owner is null and attempts >= {SUSPECT_AFTER};
 create index camb_task_owner on camb_task(owner) where owner is not null;
 create index camb_task_trial on camb_task(owner) where attempts > {SUSPECT_AFTER};
@@ -143,10 +147,18 @@ free as (
     order by added limit $2 for update skip locked),
 suspect as (
     select watch from camb_task
-    where owner is null and attempts >= {SUSPECT_AFTER} and attempts < {PARK_AFTER}
+    where owner is null and attempts > {SUSPECT_AFTER} and attempts < {PARK_AFTER}
         and not exists (select from trial) and not exists (select from free)
-    order by added limit 1 for update skip locked),
-chosen as (select watch from free union all select watch from suspect),
+    order by attempts desc, added limit 1 for update skip locked),
+suspected as (
+    select watch from camb_task
+    where owner is null and attempts = {SUSPECT_AFTER}
+        and not exists (select from trial) and not exists (select from free)
+        and not exists (select from suspect)
+    order by added limit least($2, {SUSPECTS}) for update skip locked),
+chosen as (
+    select watch from free union all select watch from suspect
+    union all select watch from suspected),
 turn as (
     update camb_worker set turn = $3
     where id = $1 and turn < $3 and exists (select from chosen) returning id),
@@ -189,8 +201,13 @@ told as (
 select watch, pg_notify('camb_event', '') from held
 """
 
+#: Whoever has them now: a worker that lives on has polled them.
 SURVIVED: Final = """
-update camb_task set attempts = 0 where owner = $1 and watch = any($2::uuid[])
+with alive as (select from camb_worker where id = $1),
+survived as (
+    update camb_task set attempts = 0
+    where watch = any($2::uuid[]) and exists (select from alive))
+select exists (select from alive) as alive
 """
 
 RELEASE: Final = """

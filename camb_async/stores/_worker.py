@@ -95,9 +95,12 @@ class _Worker:
         self._owner = uuid4().hex
         self._ledger = Ledger()
         self._unrecorded: list[Transition] = []
+        #: Watches that were polled, and were not ours any more; since the last beat.
+        self._refused: list[str] = []
         self._refusal: Exception | None = None
         self._news = asyncio.Event()
         self._more = True
+        self._in_doubt = asyncio.Event()
         self._insist = Insisting()
 
     async def run(self, observe: Callable[[TaskWatcher], object] | None) -> None:
@@ -198,6 +201,9 @@ class _Worker:
         while batch := self._unrecorded[:BATCH]:
             refused = await self._store.record(self._owner, batch)
             del self._unrecorded[: len(batch)]
+            if refused:
+                self._refused += refused
+                self._in_doubt.set()
             for watch in refused:
                 self._drop(watch)
 
@@ -208,27 +214,32 @@ class _Worker:
             await self._insist(self._vouch_for_polled)
 
     async def _vouch_for_polled(self) -> None:
-        polled = [w for w, task in self._ledger.unproven() if self._is_polled(task)]
+        polled = self._polled(self._ledger.unproven())
         if polled:
-            await self._store.survived(self._owner, polled)
+            if not await self._store.survived(self._owner, polled):
+                self._in_doubt.set()
             self._ledger.proved(polled)
             # Until now the store may have kept others back.
             self._more = True
             self._news.set()
 
-    def _is_polled(self, task: TaskRef) -> bool:
-        standing = self._watcher.get(task)
-        return standing is not None and standing.polls > 0
+    def _polled(self, held: list[tuple[str, TaskRef]]) -> list[str]:
+        standings = ((watch, self._watcher.get(task)) for watch, task in held)
+        return [watch for watch, each in standings if each is not None and each.polls]
 
     async def _beat(self) -> None:
         while self._store.beat_every is not None:
-            await anyio.sleep(self._store.beat_every)
+            with anyio.move_on_after(self._store.beat_every):
+                await self._in_doubt.wait()
+            self._in_doubt.clear()
             if not await self._insist(lambda: self._store.beat(self._owner)):
                 await self._begin_anew()
+            self._refused.clear()
 
     async def _begin_anew(self) -> None:
         """Take another name: the store has given what was held to others."""
         logger.warning("The store has given up this worker, which begins anew.")
+        survived = self._refused + self._polled(self._ledger.held())
         for task in self._ledger.clear():
             self._watcher.discard(task)
         # What was seen under the old name is told by whoever holds the task now: it
@@ -236,6 +247,8 @@ class _Worker:
         self._unrecorded.clear()
         self._owner = uuid4().hex
         await self._insist(lambda: self._store.join(self._owner))
+        # Otherwise whoever is given up now and then would make suspects of them.
+        await self._insist(lambda: self._store.survived(self._owner, survived))
         self._more = True
         self._news.set()
 

@@ -40,7 +40,9 @@ def test_no_two_of_them_stand_in_each_others_way(
 ) -> None:
     """Whoever is not discarded has one end; all is delivered, nothing fails."""
     monkeypatch.setattr("camb_async.stores._insisting._BACKOFF", QUICK)
+    # Workers are killed ten times as fast as any store expects: so are its looks.
     monkeypatch.setattr("camb_async.stores._postgres._REAP_EVERY", 0.1)
+    monkeypatch.setattr("camb_async.stores._worker.VOUCH_EVERY", 0.025)
     random = Random(seed)
     source = Unhurried(random)
     to_discard = random.sample(NAMES, 60)

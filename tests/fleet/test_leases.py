@@ -14,6 +14,8 @@ from camb_async import (
     DeadlineExceededError,
     PostgresStore,
     StoreError,
+    TaskRef,
+    TaskState,
     Transition,
     work,
 )
@@ -56,7 +58,7 @@ def test_a_worker_whose_lease_has_ended_is_refused_everything(dsn: str) -> None:
 
                 assert [a.watch] == await store.record(OLD, [told(a, "SUCCESS")])
                 assert [] == await store.claim(OLD, 9)
-                await store.survived(OLD, [a.watch])
+                assert not await store.survived(OLD, [a.watch])
                 assert not await store.beat(OLD)
                 await store.release(OLD)
                 assert [a.watch] == await store.record(OLD, [told(a, "SUCCESS")])
@@ -105,10 +107,10 @@ class Deaf(PostgresStore):
         self._ignore()
         return await super().record(owner, transitions)
 
-    async def survived(self, owner: str, watches: Sequence[str]) -> None:
+    async def survived(self, owner: str, watches: Sequence[str]) -> bool:
         """Fail, or take note."""
         self._ignore()
-        await super().survived(owner, watches)
+        return await super().survived(owner, watches)
 
 
 async def begins_anew(store: Deaf, dsn: str, holder: str) -> None:
@@ -160,6 +162,46 @@ def test_a_worker_that_began_anew_vouches_for_what_it_got_again(dsn: str) -> Non
             holder = await ask(dsn, "select owner from camb_task")
             await begins_anew(store, dsn, holder)
             await eventually(dsn, "select attempts = 0 from camb_task")
+            working.cancel()
+            await asyncio.wait([working])
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", ["PENDING", "SUCCESS"])
+def test_a_worker_that_is_given_up_and_lives_clears_what_it_polled(
+    dsn: str, status: str
+) -> None:
+    """Whoever holds it by now; and it finds out by being refused, not at its beat."""
+    source = FakeStatusSource({"a": [status], "b": ["PENDING"]})
+
+    async def main() -> None:
+        async with PostgresStore(dsn, lease=300.0) as store:
+            await store.add(["a", "b"])
+            await store.join(OLD)
+            tasks = await store.claim(OLD, 9)
+            await store.record(OLD, [told(each, "PENDING") for each in tasks])
+            await is_taken_for_dead(dsn)
+            # So the worker is to say that they do not end it.
+            await ask(dsn, "update camb_task set attempts = 1")
+            await store.join(NEW)
+            polled, may_answer = asyncio.Event(), asyncio.Event()
+
+            class Slow(FakeStatusSource):
+                async def poll(self, task: TaskRef, /) -> TaskState:
+                    polled.set()
+                    await may_answer.wait()
+                    return await source.poll(task)
+
+            working = asyncio.create_task(work(Slow(), store, schedule=SOON))
+            await polled.wait()
+            await ask(dsn, "delete from camb_worker where id <> $1::uuid", NEW)
+            assert [3, 3] == [each.claims for each in await store.claim(NEW, 9)]
+            may_answer.set()
+            await eventually(dsn, "select max(attempts) = 0 from camb_task")
+            assert 2 == await ask(
+                dsn, "select count(*) from camb_task where owner = $1::uuid", NEW
+            )
             working.cancel()
             await asyncio.wait([working])
 
