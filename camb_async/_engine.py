@@ -231,7 +231,7 @@ class Engine:
         assert poller is not None  # noqa: S101 - an event loop runs it as a task
         cancelled = poller.cancelling()
         try:
-            return await self._source.poll(task)
+            outcome: object = await self._source.poll(task)
         except CambError as error:
             # Its frames hold the whole answer, and each failing watch holds one.
             return error.with_traceback(None)
@@ -245,6 +245,10 @@ class Engine:
             # Nobody cancelled this poller: the source let a cancellation of its
             # own escape, which is its fault and no reason to stop.
             return APIConnectionError("The source cancelled the poll by itself.")
+        if isinstance(outcome, TaskState):
+            return outcome
+        kind = type(outcome).__name__
+        return TypeError(f"The source's poll must return a TaskState, not {kind}.")
 
     def _take_in(
         self, watch: Watch, outcome: TaskState | Exception, asked: float

@@ -16,6 +16,7 @@ from yarl import URL
 
 from ._audio import BEGINNING, tells_its_length
 from ._links import CheckedResolver, LinkRules
+from ._refusals import is_retryable
 from ._version import __version__
 from .errors import DownloadError, LinkExpiredError
 
@@ -30,7 +31,6 @@ RATE_MIN = 1024
 
 _REDIRECTS_MAX = 5
 _EXPIRED = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.GONE})
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # not the API's
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml", "application/json"})
 
@@ -98,7 +98,7 @@ def _check_answer(response: aiohttp.ClientResponse) -> None:
             "result again for new links; if they are refused, too, the run is gone."
         )
         raise LinkExpiredError(message)
-    if status in _TRY_AGAIN:
+    if is_retryable(status, response.headers):
         message = f"A preview's server answered {status}."
         raise TransientError(message)
     if status != HTTPStatus.OK:

@@ -1,6 +1,6 @@
 """What an HTTP answer other than a good one means, as a typed error.
 
-Which of the API's statuses may be tried again, what each asks the user to do, and how
+Which statuses may be tried again, what each of the API's asks the user to do, and how
 long it may ask to wait are tables and rules of this module alone.
 """
 
@@ -92,8 +92,8 @@ _STATUS_ERRORS: Mapping[int, tuple[type[APIStatusError], str]] = MappingProxyTyp
         404: (
             NotFoundError,
             (
-                "No such task or run: check the id and the kind, and that it belongs "
-                "to this account."
+                "No such task or run: check the id, the kind, and the base URL if one "
+                "was given, and that the task belongs to this account."
             ),
         ),
         422: (ValidationError, "Correct what is named, then try again."),

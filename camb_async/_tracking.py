@@ -113,9 +113,17 @@ def check_deadline(seconds: float | None) -> float | None:
     """Return how long a task is given, in seconds; None if there is no limit.
 
     Raises:
+        TypeError: it is neither a number nor None.
         ValueError: it is negative or not a number.
     """
-    if seconds is None or seconds > _FOREVER:
+    if seconds is None:
+        return None
+    try:
+        is_endless = seconds > _FOREVER
+    except TypeError:
+        message = f"deadline must be a number of seconds, or None, not {seconds!r}"
+        raise TypeError(message) from None
+    if is_endless:
         return None
     if isnan(seconds) or seconds < 0:
         message = f"deadline must be seconds of at least 0, or None, not {seconds!r}"

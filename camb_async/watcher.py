@@ -222,8 +222,10 @@ class TaskWatcher:
         """
         ref = TaskRef.of(task)
         self._check_open()
-        if started_at is not None and started_at.utcoffset() is None:
-            message = "started_at must be a datetime that has a time zone"
+        if started_at is not None and (
+            not isinstance(started_at, datetime) or started_at.utcoffset() is None
+        ):
+            message = "started_at must be a datetime that has a time zone, or None"
             raise ValueError(message)
         if last_state is not None and last_state.is_final:
             message = f"{ref} has ended already, as {last_state.raw_status}"

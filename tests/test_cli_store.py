@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from camb_async.simulator import Simulator, ThreadedSimulator
 
 from .cli_process import (
     CANARY,
+    COMMAND,
     ESCAPE,
     Ended,
     environment,
@@ -306,6 +308,40 @@ def test_tail_acknowledges_what_it_has_written(path: str) -> None:
     assert [0, 0] == [each.exit_code for each in after]
     assert [2, 0] == [len(each.stdout.splitlines()) for each in after]
     assert "NEW -> SUCCESS" in after[0].stdout
+
+
+@pytest.mark.parametrize("line", ["tail --until-empty", "work --until-empty"])
+def test_a_store_that_is_new_is_told(
+    service: ThreadedSimulator, path: str, line: str
+) -> None:
+    """Its path may be mistyped; and once there is one, nothing is said."""
+    first, second = (
+        invoke(*line.split(), "--store", path, service=service) for _ in range(2)
+    )
+
+    assert f"camb-async: {path} is new, and has no tasks yet" in first.stderr
+    assert "is new" not in second.stderr
+
+
+def test_a_process_without_its_streams(path: str) -> None:
+    """As some supervisors start one: it works, and what it says goes nowhere."""
+    _record(path, "SUCCESS")
+    line = "tail --until-empty --store"
+    for closed in (">&- 2>&-", "<&- >&- 2>&-"):
+        command = f'exec "$@" {closed}'
+        done = subprocess.run(  # noqa: S603 - our own program
+            ["/bin/sh", "-c", command, "sh", *COMMAND, *line.split(), path],
+            env=environment(),
+            check=False,
+        )
+        assert 0 == done.returncode
+    added = subprocess.run(  # noqa: S603 - our own program
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "add", "-", "--store", path],
+        env=environment(),
+        check=False,
+        capture_output=True,
+    )
+    assert (0, b"0\n", b"") == (added.returncode, added.stdout, added.stderr)
 
 
 def test_add_counts_and_hands_back(service: ThreadedSimulator, path: str) -> None:

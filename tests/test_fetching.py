@@ -38,6 +38,7 @@ from .raw_server import answer, raw_server
 CUTS = [
     *("reset_mid_body", "reset", "disconnect", "garbage", "500", "502_html", "503"),
     *("504_html", "429", "408", Fault("http", status=425)),
+    Fault("http", status=522),
     Fault("http", status=200, body=b"", headers={"Content-Type": "audio/wav"}),
 ]
 

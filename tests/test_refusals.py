@@ -106,7 +106,7 @@ def status_error(reply: Reply) -> APIStatusError:
         (401, AuthenticationError, "check CAMB_API_KEY"),
         (402, PaymentRequiredError, "Add credits"),
         (403, PermissionDeniedError, "the account that owns the task"),
-        (404, NotFoundError, "check the id and the kind"),
+        (404, NotFoundError, "check the id, the kind"),
         (408, APIStatusError, "was not accepted"),
         (409, APIStatusError, "was not accepted"),
         (413, APIStatusError, "was not accepted"),

@@ -931,3 +931,10 @@ def test_a_deadline_that_is_no_time_is_refused(seconds: float) -> None:
     """A watcher and a store refuse it alike."""
     with pytest.raises(ValueError, match="deadline must be"):
         check_deadline(seconds)
+
+
+@pytest.mark.parametrize("given", ["3", timedelta(seconds=3)])
+def test_a_deadline_that_is_no_number_is_refused(given: Any) -> None:
+    """The message says what is wanted."""
+    with pytest.raises(TypeError, match="deadline must be a number of seconds"):
+        check_deadline(given)

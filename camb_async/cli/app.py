@@ -380,7 +380,7 @@ def _finish(command: Command, screen: Screen) -> NoReturn:
 
 def _tasks(ids: list[str], screen: Screen) -> list[TaskRef]:
     try:
-        return read_tasks(ids, sys.stdin)
+        return read_tasks(ids, sys.stdin or ())
     except CambError as error:
         screen.complain(error)
         raise typer.Exit(code_of_error(error)) from error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+import anyio
 import attrs
 
 from camb_async import CambSession, Limits, TaskRef, TaskWatcher, store_at, work
@@ -16,7 +17,7 @@ from .live import choose_lines, tell_of_an_outage
 from .memory import remembering
 from .observed import at_work, telling_of_stores
 from .runner import beside
-from .screen import Screen
+from .screen import Screen, counted, printable
 
 
 #: Seconds between two lines of talk, where there is news.
@@ -72,8 +73,11 @@ async def work_for(where: str, options: WorkOptions, screen: Screen) -> int:
         telling_of_stores(screen),
         remembering(session.base_url, screen, wanted=options.memory) as schedule,
     ):
+        await _tell_if_new(where, screen)
         async with session as camb, store_at(where) as store:
-            screen.tell(f"camb-async: works on at most {options.capacity:,} tasks")
+            screen.tell(
+                f"camb-async: works on at most {counted(options.capacity, 'task')}"
+            )
             job = partial(
                 work,
                 camb,
@@ -84,6 +88,12 @@ async def work_for(where: str, options: WorkOptions, screen: Screen) -> int:
             )
             await _tell_of(job, screen)
     return ExitCode.SUCCESS
+
+
+async def _tell_if_new(where: str, screen: Screen) -> None:
+    """Say so where nothing can have been added: the path may be mistyped."""
+    if "://" not in where and not await anyio.Path(where).exists():
+        screen.tell(f"camb-async: {printable(where)} is new, and has no tasks yet")
 
 
 async def _tell_of(
@@ -119,8 +129,8 @@ async def _tell_now_and_then(
 def _standing(verb: str, watcher: TaskWatcher) -> str:
     stats = watcher.stats()
     return (
-        f"camb-async: {verb} {stats.watching:,} tasks; {stats.polls:,} polls, "
-        f"{stats.failed_polls:,} of them failed"
+        f"camb-async: {verb} {counted(stats.watching, 'task')}; "
+        f"{counted(stats.polls, 'poll')}, {stats.failed_polls:,} of them failed"
     )
 
 
@@ -132,6 +142,7 @@ async def tail(where: str, screen: Screen, *, as_json: bool, until_empty: bool) 
     """
     show = choose_lines(screen, as_json=as_json)
     with telling_of_stores(screen):
+        await _tell_if_new(where, screen)
         async with store_at(where) as store:
             # To come back for the next one says that this one was written.
             async for transition in store.transitions(until_empty=until_empty):

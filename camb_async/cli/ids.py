@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TextIO
 
 from camb_async import InvalidTaskIdError, TaskRef
 
 
-def read_tasks(arguments: Iterable[str], stdin: TextIO) -> list[TaskRef]:
+def read_tasks(arguments: Iterable[str], stdin: Iterable[str]) -> list[TaskRef]:
     """Return the tasks, each once, in order. ``-`` stands for those on stdin.
 
     Raises:

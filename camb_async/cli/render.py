@@ -30,7 +30,7 @@ from .board import Board
 from .exits import ADVICE, code_of_error
 from .forecast import FORECAST_WIDTH, RANGE_WIDTH, Forecast, range_of
 from .output import outcome_of, status_word
-from .screen import printable
+from .screen import counted, printable
 
 
 _ID_SHOWN = 13
@@ -93,8 +93,8 @@ class Frame:
         total, ended = self.board.total, len(self.board.ended)
         words = (
             f"{ended:,} of {total:,} finished",
-            f"{self.stats.polls:,} polls",
-            f"{self.board.ridden_out(self.stats):,} faults ridden out",
+            counted(self.stats.polls, "poll"),
+            f"{counted(self.board.ridden_out(self.stats), 'fault')} ridden out",
             f"{self.board.elapsed:.1f} s",
         )
         text = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
-from typing import Self
+from pathlib import Path
+from typing import Self, TextIO
 
 import attrs
 from rich.console import Console
@@ -28,6 +29,9 @@ class Screen:
     @classmethod
     def of_process(cls, *, color: bool = True) -> Self:
         """Return the screen of this process. NO_COLOR is honoured by rich."""
+        # A process may be started without them, which is as good as nowhere.
+        sys.stdout = sys.stdout or _nowhere()
+        sys.stderr = sys.stderr or _nowhere()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -60,6 +64,15 @@ class Screen:
             self.out.print(Text(_complaint(error)), soft_wrap=True)
         else:
             self.complain(error)
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as in "1 poll" and "2,000 polls"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _complaint(error: object) -> str:

@@ -11,6 +11,7 @@ from camb_async import TaskRef, WatcherStats
 
 from .board import Board
 from .render import label_of
+from .screen import counted
 
 
 _IDS_SHOWN = 5
@@ -25,7 +26,7 @@ def summary(board: Board, stats: WatcherStats, *hints: str) -> RenderableType:
 
 
 def _headline(board: Board) -> Text:
-    ended = f"{len(board.ended):,} of {board.total:,} tasks finished"
+    ended = f"{len(board.ended):,} of {counted(board.total, 'task')} finished"
     return Text(f" {ended} in {board.elapsed:.1f} s", style="bold")
 
 
@@ -47,11 +48,9 @@ def _outcomes(board: Board) -> list[Text]:
 
 def _costs(board: Board, stats: WatcherStats) -> Text:
     each = stats.polls / max(1, len(board.tasks))
-    faults = board.ridden_out(stats)
-    return Text(
-        f" {stats.polls:,} polls, {each:.1f} per task · {faults:,} faults ridden out",
-        style="dim",
-    )
+    polls = counted(stats.polls, "poll")
+    faults = counted(board.ridden_out(stats), "fault")
+    return Text(f" {polls}, {each:.1f} per task · {faults} ridden out", style="dim")
 
 
 def resume_command(tasks: list[TaskRef], *options: str) -> str:

@@ -177,7 +177,10 @@ def test_case_03_the_timeout_starts_after_a_slot_is_had() -> None:
         async with served(limits=limits, request_timeout=1.5) as (simulator, camb):
             slow = Fault("slow", seconds=0.2)
             tasks = [simulator.add_task(answers=[slow, slow]) for _ in range(10)]
+            began = time.monotonic()
             await asyncio.gather(*(camb.poll(task) for task in tasks))
+            # So the last one has waited for longer than a request may take.
+            assert time.monotonic() - began > 1.5
 
     run(main())
 

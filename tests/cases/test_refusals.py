@@ -290,7 +290,7 @@ def test_case_16_a_404_is_final_after_its_grace() -> None:
 
     async def main() -> None:
         async with served() as (simulator, camb):
-            with pytest.raises(NotFoundError, match="check the id and the kind"):
+            with pytest.raises(NotFoundError, match="check the id, the kind"):
                 await camb.wait("nobody-made-this", schedule=SOON)
             times = [request.at for request in simulator.requests]
             assert 2 <= len(times)

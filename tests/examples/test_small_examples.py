@@ -188,8 +188,6 @@ def ask(url: str) -> tuple[int, Any]:
 
 def test_the_endpoint_waits(tmp_path: Path) -> None:
     """For as long as it is asked to, or until the voice is ready."""
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
     with endpoint(tmp_path) as url:
         first = ask(f"{url}/voices/rehearsal?seconds=0.5")
         bad = ask(f"{url}/voices/not%20an%20id")
