@@ -201,12 +201,16 @@ told as (
 select watch, pg_notify('camb_event', '') from held
 """
 
-#: Whoever has them now: a worker that lives on has polled them.
+#: Whoever has them now: a worker that lives on has polled them. It waits for nobody,
+#: so it cannot stand in the way of those that free what another worker holds.
 SURVIVED: Final = """
 with alive as (select from camb_worker where id = $1),
+polled as (
+    select watch from camb_task
+    where watch = any($2::uuid[]) and attempts > 0 and exists (select from alive)
+    for update skip locked),
 survived as (
-    update camb_task set attempts = 0
-    where watch = any($2::uuid[]) and exists (select from alive))
+    update camb_task task set attempts = 0 from polled where task.watch = polled.watch)
 select exists (select from alive) as alive
 """
 
