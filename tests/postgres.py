@@ -148,7 +148,10 @@ class PostgresServer:
     def kill(self) -> None:
         """End it at once, as a crash does; what was committed is there later."""
         assert self._process is not None
-        self._process.kill()
+        # By itself none of its children goes on for longer than it takes to notice
+        # that it is an orphan, which may be time enough for an answer.
+        for process in reversed(self.freeze()):
+            os.kill(process, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
@@ -158,11 +161,20 @@ class PostgresServer:
         processes = (self._process.pid, *_children(self._process.pid))
         return sum(map(_cpu, processes)) / os.sysconf("SC_CLK_TCK")
 
-    def freeze(self) -> None:
-        """Have it answer nobody, until it is thawed; connections stay."""
+    def freeze(self) -> list[int]:
+        """Have it answer nobody, until it is thawed; connections stay.
+
+        Return its processes, the first of which is the parent of the others.
+        """
         assert self._process is not None
-        for process in (self._process.pid, *_children(self._process.pid)):
-            os.kill(process, signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
+        children = list[int]()
+        # The list may lack some of them as long as others end.
+        while more := set(_children(self._process.pid)).difference(children):
+            for process in more:
+                os.kill(process, signal.SIGSTOP)
+            children += more
+        return [self._process.pid, *children]
 
     def thaw(self) -> None:
         """Have it go on."""
