@@ -97,6 +97,8 @@ class _Worker:
         self._unrecorded: list[Transition] = []
         #: Watches that were polled, and were not ours any more; since the last beat.
         self._refused: list[str] = []
+        #: Of an earlier name: those that were polled then, which is to be told.
+        self._survivors = set[str]()
         self._refusal: Exception | None = None
         self._news = asyncio.Event()
         self._more = True
@@ -214,14 +216,17 @@ class _Worker:
             await self._insist(self._vouch_for_polled)
 
     async def _vouch_for_polled(self) -> None:
-        polled = self._polled(self._ledger.unproven())
-        if polled:
-            if not await self._store.survived(self._owner, polled):
-                self._in_doubt.set()
-            self._ledger.proved(polled)
-            # Until now the store may have kept others back.
-            self._more = True
-            self._news.set()
+        polled = [*self._survivors, *self._polled(self._ledger.unproven())]
+        if not polled:
+            return
+        if not await self._store.survived(self._owner, polled):
+            self._in_doubt.set()
+            return
+        self._survivors.difference_update(polled)
+        self._ledger.proved(polled)
+        # Until now the store may have kept others back.
+        self._more = True
+        self._news.set()
 
     def _polled(self, held: list[tuple[str, TaskRef]]) -> list[str]:
         standings = ((watch, self._watcher.get(task)) for watch, task in held)
@@ -239,7 +244,8 @@ class _Worker:
     async def _begin_anew(self) -> None:
         """Take another name: the store has given what was held to others."""
         logger.warning("The store has given up this worker, which begins anew.")
-        survived = self._refused + self._polled(self._ledger.held())
+        # Otherwise whoever is given up now and then would make suspects of them.
+        self._survivors.update(self._refused, self._polled(self._ledger.held()))
         for task in self._ledger.clear():
             self._watcher.discard(task)
         # What was seen under the old name is told by whoever holds the task now: it
@@ -247,8 +253,6 @@ class _Worker:
         self._unrecorded.clear()
         self._owner = uuid4().hex
         await self._insist(lambda: self._store.join(self._owner))
-        # Otherwise whoever is given up now and then would make suspects of them.
-        await self._insist(lambda: self._store.survived(self._owner, survived))
         self._more = True
         self._news.set()
 
