@@ -68,6 +68,7 @@ class PostgresServer:
         self.port = _free_port()
         self._names = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen = list[int]()
         data = str(self._home / "data")
         names = ("-U", "camb", "-A", "trust", "--encoding=UTF8", "--locale=C")
         self._run("initdb", "--no-sync", "-D", data, *names)
@@ -150,8 +151,10 @@ class PostgresServer:
         assert self._process is not None
         # By itself none of its children goes on for longer than it takes to notice
         # that it is an orphan, which may be time enough for an answer.
-        for process in reversed(self.freeze()):
+        self.freeze()
+        for process in self._frozen:
             os.kill(process, signal.SIGKILL)
+        self._frozen = []
         self._process.wait()
         self._process = None
 
@@ -161,26 +164,27 @@ class PostgresServer:
         processes = (self._process.pid, *_children(self._process.pid))
         return sum(map(_cpu, processes)) / os.sysconf("SC_CLK_TCK")
 
-    def freeze(self) -> list[int]:
-        """Have it answer nobody, until it is thawed; connections stay.
-
-        Return its processes, the first of which is the parent of the others.
-        """
+    def freeze(self) -> None:
+        """Have it answer nobody, until it is thawed; connections stay."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        parent = self._process.pid
+        os.kill(parent, signal.SIGSTOP)
+        # From here on the number of a child that ends belongs to nobody else.
+        os.waitid(os.P_PID, parent, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         children = list[int]()
         # The list may lack some of them as long as others end.
-        while more := set(_children(self._process.pid)).difference(children):
+        while more := set(_children(parent)).difference(children):
             for process in more:
                 os.kill(process, signal.SIGSTOP)
             children += more
-        return [self._process.pid, *children]
+        self._frozen = [*children, parent]
 
     def thaw(self) -> None:
-        """Have it go on."""
-        assert self._process is not None
-        for process in (*_children(self._process.pid), self._process.pid):
+        """Have it go on, if it is frozen."""
+        # The parent comes last: until then it has taken leave of no child.
+        for process in self._frozen:
             os.kill(process, signal.SIGCONT)
+        self._frozen = []
 
     def close(self) -> None:
         """End it, and leave nothing behind."""
