@@ -26,7 +26,10 @@ DESCRIPTION = (
 )
 
 
-def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
+def run(
+    main: Coroutine[Any, Any, ResultT],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> ResultT:
     """Run a coroutine and check that it leaves no task behind."""
 
     async def checked() -> ResultT:
@@ -36,7 +39,8 @@ def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
 
         return result
 
-    return asyncio.run(checked())
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(checked())
 
 
 def open_files() -> int:

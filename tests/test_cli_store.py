@@ -346,11 +346,12 @@ def test_a_process_without_its_streams(path: str) -> None:
 
 def test_add_counts_and_hands_back(service: ThreadedSimulator, path: str) -> None:
     """It tells how many are new; context and deadline are those that were given."""
+    service.add_task("done", after=0.0)
     service.add_task("endless", status="PENDING")
     options = ("--store", path, "--deadline", "0.2", "--context", '{"chat": 11}')
     counts = [
         invoke("add", *ids, *options).stdout
-        for ids in (("good", "endless"), ("good", "bad", "good"))
+        for ids in (("done", "endless"), ("done", "bad", "done"))
     ]
     worked = invoke("work", "--until-empty", "--store", path, service=service)
     read = invoke("tail", "--until-empty", "--json", "--store", path)
@@ -358,7 +359,7 @@ def test_add_counts_and_hands_back(service: ThreadedSimulator, path: str) -> Non
 
     assert ["2\n", "1\n"] == counts
     assert (0, "") == (worked.exit_code, worked.stdout)
-    assert {"good": "SUCCESS", "bad": "ERROR", "endless": "PENDING"} == {
+    assert {"done": "SUCCESS", "bad": "ERROR", "endless": "PENDING"} == {
         each["task_id"]: each["status"] for each in ends
     }
     assert [{"chat": 11}] * 3 == [each["context"] for each in ends]

@@ -37,6 +37,7 @@ from tests.downloading import (
 )
 from tests.helpers import DESCRIPTION, QUICK, SOON, open_files, run, served, until
 from tests.raw_server import answer, raw_server
+from tests.virtual_time import VirtualLoop
 
 
 def creates(simulator: Simulator) -> int:
@@ -321,7 +322,7 @@ def test_case_05_a_thousand_cancelled_polls_leave_nothing_open() -> None:
             )
             await camb.poll(good)
 
-    run(main())
+    run(main(), VirtualLoop)
 
 
 # 7: an answer that is cut short.
