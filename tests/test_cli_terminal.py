@@ -28,7 +28,7 @@ from .cli_process import (
     run_in_terminal,
     started,
 )
-from .virtual_time import run as run_in_virtual_time
+from .helpers import run_in_virtual_time
 
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*3[1-6]m")

@@ -37,8 +37,15 @@ from camb_async import (
 )
 from camb_async.simulator import Fault, Simulator
 
-from .helpers import DESCRIPTION, FREE, QUICK, SOON, run, served
-from .virtual_time import VirtualLoop
+from .helpers import (
+    DESCRIPTION,
+    FREE,
+    QUICK,
+    SOON,
+    run,
+    run_in_virtual_time,
+    served,
+)
 
 
 def test_the_whole_flow_of_a_voice() -> None:
@@ -174,7 +181,7 @@ def test_wait_raises_what_became_of_the_task() -> None:
             assert TaskStatus.PENDING is caught.value.state.status  # type: ignore[union-attr]
             assert 0.2 <= caught.value.elapsed < 0.21
 
-    run(main(), VirtualLoop)
+    run_in_virtual_time(main())
 
 
 def test_a_lone_host_is_not_taken_for_many(tmp_path: Path) -> None:
@@ -655,4 +662,4 @@ def test_two_thousand_tasks_in_a_storm_end_once_each_and_right() -> None:
             assert gone
             assert expected == finals
 
-    run(main(), VirtualLoop)
+    run_in_virtual_time(main())

@@ -26,8 +26,9 @@ from .screen import Screen, with_notes
 _FRAME_SECONDS = 0.125
 #: When no poll succeeded between two looks, that is told.
 _OUTAGE_SECONDS = 1.0
-#: A frame may take this share of the time at the most.
+#: A frame may take this share of the time, unless the next would come too late.
 _FRAME_SHARE = 0.1
+_FRAME_SECONDS_MAX = 2.0
 
 #: Shows one transition.
 Show = Callable[[Transition], None]
@@ -154,4 +155,5 @@ class _Painter:
             began = time.perf_counter()
             self.paint()
             took = time.perf_counter() - began
-            await asyncio.sleep(max(_FRAME_SECONDS, took / _FRAME_SHARE))
+            pause = min(took / _FRAME_SHARE, _FRAME_SECONDS_MAX)
+            await asyncio.sleep(max(_FRAME_SECONDS, pause))

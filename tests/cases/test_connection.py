@@ -35,9 +35,17 @@ from tests.downloading import (
     finished,
     names,
 )
-from tests.helpers import DESCRIPTION, QUICK, SOON, open_files, run, served, until
+from tests.helpers import (
+    DESCRIPTION,
+    QUICK,
+    SOON,
+    open_files,
+    run,
+    run_in_virtual_time,
+    served,
+    until,
+)
 from tests.raw_server import answer, raw_server
-from tests.virtual_time import VirtualLoop
 
 
 def creates(simulator: Simulator) -> int:
@@ -322,7 +330,7 @@ def test_case_05_a_thousand_cancelled_polls_leave_nothing_open() -> None:
             )
             await camb.poll(good)
 
-    run(main(), VirtualLoop)
+    run_in_virtual_time(main())
 
 
 # 7: an answer that is cut short.

@@ -28,8 +28,8 @@ from camb_async import (
     ValidationError,
 )
 from camb_async.simulator import Fault, Simulator
-from tests.helpers import DESCRIPTION, QUICK, SOON, run, served
-from tests.virtual_time import VirtualLoop
+from tests.helpers import DESCRIPTION, QUICK, SOON, served
+from tests.helpers import run_in_virtual_time as run
 
 
 FIVE = Limits(max_in_flight=5, max_rate=None)
@@ -83,7 +83,7 @@ def test_case_14_a_refused_key_ends_a_thousand_watches_at_once() -> None:
             contexts = {t.task_id: t.context for t in again}
             assert {task: number for number, task in enumerate(tasks)} == contexts
 
-    run(main(), VirtualLoop)
+    run(main())
 
 
 def test_case_14_a_new_key_is_used_for_a_thousand_watches() -> None:
@@ -107,7 +107,7 @@ def test_case_14_a_new_key_is_used_for_a_thousand_watches() -> None:
             assert 1 <= refused(simulator) <= 5
             assert ["old", "new"] == keys
 
-    run(main(), VirtualLoop)
+    run(main())
 
 
 def test_case_14_a_callable_that_repeats_itself_is_asked_once_more() -> None:
@@ -344,7 +344,7 @@ def _tries(**headers: str) -> dict[int, int]:
                 assert caught.value.retryable is (tries[status] == 2)
         return tries
 
-    return run(main(), VirtualLoop)
+    return run(main())
 
 
 def test_case_17_the_table_of_what_is_tried_again() -> None:
@@ -382,7 +382,7 @@ def test_case_17_a_watch_ends_only_with_what_settles_the_matter() -> None:
             assert len(tasks) == len(finals)
             assert {402, 403, 422} == ended
 
-    run(main(), VirtualLoop)
+    run(main())
 
 
 @pytest.mark.parametrize(
