@@ -95,7 +95,7 @@ def test_watch_over_a_store_on_a_terminal(path: str) -> None:
 
     async def main() -> tuple[int, str]:
         async with Simulator() as simulator:
-            simulator.add_task("good", answers=["PENDING"] * 8 + ["SUCCESS"])
+            simulator.add_task("good", answers=["PENDING"] * 20 + ["SUCCESS"])
             simulator.add_task("bad", answers=["PENDING", "ERROR"])
             args = ("watch", "good", "bad", "--interval", "0.15", "--store", path)
             return await run_in_terminal(*args, simulator=simulator)
@@ -181,7 +181,6 @@ def test_watch_over_a_server_that_is_interrupted(dsn: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_watch_over_a_server_that_is_killed(dsn: str) -> None:
     """The next run waits until the lease of the killed one has ended."""
 
