@@ -24,8 +24,9 @@ from .report import Tally
 
 
 _FRAME_SECONDS = 0.125
-#: A frame may take this share of the time at the most.
+#: A frame may take this share of the time, unless the next would come too late.
 _FRAME_SHARE = 0.1
+_FRAME_SECONDS_MAX = 2.0
 _LINE_SECONDS = 5.0
 _BAR_WIDTH = 40
 _ROUND_SECONDS = (5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 2700)
@@ -167,7 +168,8 @@ async def _paint(live: Live) -> None:
         began = time.perf_counter()
         live.refresh()
         took = time.perf_counter() - began
-        await asyncio.sleep(max(_FRAME_SECONDS, took / _FRAME_SHARE))
+        pause = min(took / _FRAME_SHARE, _FRAME_SECONDS_MAX)
+        await asyncio.sleep(max(_FRAME_SECONDS, pause))
 
 
 async def _tell_now_and_then(tell: Callable[[], None]) -> None:
