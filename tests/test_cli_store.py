@@ -181,6 +181,7 @@ def test_watch_over_a_server_that_is_interrupted(dsn: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_watch_over_a_server_that_is_killed(dsn: str) -> None:
     """The next run waits until the lease of the killed one has ended."""
 

@@ -33,6 +33,7 @@ class Unhurried(FakeStatusSource):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(3))
 def test_no_two_of_them_stand_in_each_others_way(
     dsn: str, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -117,6 +117,7 @@ def test_whatever_was_seen_of_a_task_it_can_be_parked(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_workers_die_of_a_task_until_it_is_parked(dsn: str) -> None:
     """Real ones, which are started again; all other tasks come to their end."""
     with fleet(dsn, step=0.02) as workers:

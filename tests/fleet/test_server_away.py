@@ -142,6 +142,7 @@ def test_a_store_whose_server_hangs_can_be_closed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_server_that_is_killed_at_any_moment_loses_nothing(
     own_server: PostgresServer,
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_server_that_is_killed_at_any_moment_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_server_that_is_away_longer_than_every_lease(
     own_server: PostgresServer,
 ) -> None:
@@ -180,6 +182,7 @@ def test_a_server_that_is_away_longer_than_every_lease(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_server_that_hangs_is_waited_for(own_server: PostgresServer) -> None:
     """Connections stay and nobody answers, for longer than a statement may take."""
     with fleet(own_server.new_database(), step=0.02) as workers:
