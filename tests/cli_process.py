@@ -27,6 +27,8 @@ CANARY = "canary-5f0c1b7e-never-show-me"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COMMAND = (sys.executable, "-m", "camb_async")
 
+#: What has a process tell which lines it ran, where coverage is measured.
+_COVERAGE = {k: v for k, v in os.environ.items() if k == "COVERAGE_PROCESS_CONFIG"}
 _ROOT = Path(__file__).parent.parent
 _SIZE = struct.pack("HHHH", 30, 100, 0, 0)
 
@@ -52,7 +54,7 @@ def environment(simulator: Simulator | None = None, **extra: str) -> dict[str, s
     """Return the environment of a process that is to talk to this simulator."""
     ours = ("CAMB_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES")
     kept = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-    kept |= {"PYTHONPATH": str(_ROOT), "TERM": "xterm-256color"}
+    kept |= {"PYTHONPATH": str(_ROOT), "TERM": "xterm-256color"} | _COVERAGE
     if simulator is not None:
         kept |= {"CAMB_BASE_URL": simulator.base_url, "CAMB_API_KEY": simulator.api_key}
     return kept | extra

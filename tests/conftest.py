@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,9 +82,42 @@ def state_is_kept_elsewhere(
 
 @pytest.fixture(scope="session", autouse=True)
 def programs_run_as_their_users_run_them() -> Iterator[None]:
-    """Have no program under test write what Python's development mode says of it."""
+    """Have programs under test start as they do elsewhere, and as quickly.
+
+    That is without what Python's development mode writes, with modules that are
+    compiled once, and without a look at what they cover, unless ``cli_process``
+    asks for one.
+    """
+    ours = ("PYTHONDEVMODE", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_CONFIG")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.delenv("PYTHONDEVMODE", raising=False)
+        for name in ours:
+            monkeypatch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stacks_end_at_the_event_loop() -> Iterator[None]:
+    """Have asyncio's debug mode note what is in the event loop, not what started it.
+
+    It notes the whole stack for each task, future and callback, most of it
+    pytest's, and looks on the disk whether each source file has changed: a third of
+    the time that the tests take in that mode.
+    """
+    whole = traceback.walk_stack
+
+    def walk(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+        for each, line in whole(frame):
+            if each.f_code.co_name == "_run_once":
+                return
+            yield each, line
+
+    def unchanged(_file: str | None = None) -> None:
+        """Look for no change of a source file."""
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if sys.flags.dev_mode:
+            monkeypatch.setattr(traceback, "walk_stack", walk)
+            monkeypatch.setattr(linecache, "checkcache", unchanged)
         yield
 
 

@@ -88,6 +88,7 @@ def test_watching_is_measured() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_everything_is_measured_and_shown(pages: ModuleType) -> None:
     """The smallest run of all has the parts that tables and plots are made of."""

@@ -37,6 +37,7 @@ def test_the_page_has_no_failure_of_ours() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_the_page_is_what_a_run_shows() -> None:
     """Run ``python -m tests.survival`` if this fails."""

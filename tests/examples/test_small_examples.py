@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -131,15 +130,19 @@ def test_an_example_that_fails_says_why(tmp_path: Path) -> None:
 
 def test_the_tests_of_the_readers_code_pass(tmp_path: Path) -> None:
     """With pytest alone, and the fixtures of the plugin."""
-    installed = {entry.value for entry in entry_points(group="pytest11")}
-    plugin = "camb_async.pytest_plugin"
-    extra = [] if plugin in installed else ["-p", plugin]
-    command = [sys.executable, "-m", "pytest", "-W", "error", *extra]
-    command += ["-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    plugins = ("-p", "camb_async.pytest_plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-W", "error", *plugins]
     done = subprocess.run(  # noqa: S603 - our own programs
-        [*command, str(EXAMPLES / "test_my_code.py")],
+        [
+            *command,
+            "-c",
+            os.devnull,
+            "--rootdir",
+            tmp_path,
+            EXAMPLES / "test_my_code.py",
+        ],
         cwd=tmp_path,
-        env=environment(),
+        env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTEST_ADDOPTS=""),
         capture_output=True,
         encoding="utf-8",
         check=False,

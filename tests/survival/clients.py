@@ -59,12 +59,22 @@ class Session(Protocol):
         ...
 
 
+class Opening(Protocol):
+    """What makes a session of a client."""
+
+    def __call__(
+        self, base_url: str, key: Key, request_timeout: float = REQUEST_TIMEOUT
+    ) -> AbstractAsyncContextManager[Session]:
+        """Return a session that is closed in the end; the timeout is in seconds."""
+        ...
+
+
 @attrs.frozen
 class Client:
     """A client that can be opened for a base URL and a key."""
 
     name: str
-    open: Callable[[str, Key], AbstractAsyncContextManager[Session]]
+    open: Opening
 
 
 @attrs.frozen
@@ -93,10 +103,12 @@ def _report(state: TaskState) -> Report:
 
 
 @contextlib.asynccontextmanager
-async def _open_ours(base_url: str, key: Key) -> AsyncGenerator[Session]:
+async def _open_ours(
+    base_url: str, key: Key, request_timeout: float = REQUEST_TIMEOUT
+) -> AsyncGenerator[Session]:
     async with (
         CambSession(
-            key, base_url=base_url, retry=_SHORT, request_timeout=REQUEST_TIMEOUT
+            key, base_url=base_url, retry=_SHORT, request_timeout=request_timeout
         ) as camb,
         camb.watch(schedule=FixedInterval(INTERVAL), keep_open=True) as watcher,
     ):
@@ -133,12 +145,14 @@ class _Official:
 
 def _official(goes_on: Callable[[str], bool]) -> Client:
     @contextlib.asynccontextmanager
-    async def open_official(base_url: str, key: Key) -> AsyncGenerator[Session]:
+    async def open_official(
+        base_url: str, key: Key, request_timeout: float = REQUEST_TIMEOUT
+    ) -> AsyncGenerator[Session]:
         client = AsyncCambAI(
             # It takes a text only.
             api_key=key() if callable(key) else key,
             base_url=base_url,
-            timeout=REQUEST_TIMEOUT,
+            timeout=request_timeout,
         )
         try:
             yield _Official(client, goes_on)

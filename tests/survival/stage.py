@@ -11,7 +11,7 @@ import attrs
 
 from camb_async.simulator import Fault, Simulator
 
-from .clients import Client, Report, Session
+from .clients import REQUEST_TIMEOUT, Client, Report, Session
 
 
 #: Seconds after which a client is taken to be stuck.
@@ -81,11 +81,13 @@ def counted(count: int, thing: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def staged(client: Client) -> AsyncGenerator[tuple[Simulator, Session]]:
+async def staged(
+    client: Client, request_timeout: float = REQUEST_TIMEOUT
+) -> AsyncGenerator[tuple[Simulator, Session]]:
     """Run a simulator, and a session of the client with it."""
     async with (
         Simulator() as simulator,
-        client.open(simulator.base_url, simulator.api_key) as session,
+        client.open(simulator.base_url, simulator.api_key, request_timeout) as session,
     ):
         yield simulator, session
 
