@@ -215,7 +215,7 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
 
     async def main() -> Ended:
         async with Simulator() as simulator:
-            ids = [simulator.add_task(after=0.2 * n) for n in range(10)]
+            ids = [simulator.add_task(status="PENDING") for _ in range(10)]
             reader, writer = os.pipe()
             env = environment(simulator)
             args = ("watch", *ids, "--interval", "0.1")
@@ -223,6 +223,8 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
                 os.close(writer)
                 first = await asyncio.to_thread(os.read, reader, 10)
                 os.close(reader)
+                for task in ids:
+                    simulator.add_task(task, after=0.0)
                 ended = await finish(process)
         return Ended(ended.code, first.decode(), ended.err)
 
