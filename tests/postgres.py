@@ -160,9 +160,12 @@ class PostgresServer:
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used since it was started last."""
-        assert self._process is not None
-        processes = (self._process.pid, *_children(self._process.pid))
-        return sum(map(_cpu, processes)) / os.sysconf("SC_CLK_TCK")
+        # While it stands still no process ends, and none is counted twice.
+        self.freeze()
+        try:
+            return sum(map(_cpu, self._frozen)) / os.sysconf("SC_CLK_TCK")
+        finally:
+            self.thaw()
 
     def freeze(self) -> None:
         """Have it answer nobody, until it is thawed; connections stay."""
