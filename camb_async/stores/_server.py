@@ -230,6 +230,9 @@ class Server:
         try:
             for channel in channels:
                 await connection.add_listener(channel, told)
+            # There may have been news while nobody listened.
+            for channel in channels:
+                hear(channel)
             await gone.wait()
         finally:
             connection.terminate()

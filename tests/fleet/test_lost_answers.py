@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 import asyncpg
 import pytest
 
 from camb_async import PostgresStore, StoredTask, StoreError, Transition, work
+from camb_async.stores._server import Server
 from tests.fakes import FakeStatusSource
 from tests.helpers import QUICK, SOON, run, until
 from tests.storing import told
@@ -176,6 +177,36 @@ def test_what_was_dropped_is_told_until_it_is_heard(dsn: str, how: str) -> None:
             assert await store.beat(me)
             assert [] == await store.dropped(me)
             assert 0 == await ask(dsn, "select count(*) from camb_dropped")
+
+    run(main())
+
+
+def test_news_from_before_a_store_listens_is_heard(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens on a connection of its own, which may take its time."""
+    listen = Server.listen
+    may_listen = asyncio.Event()
+
+    async def late(
+        self: Server, channels: Sequence[str], hear: Callable[[str], None]
+    ) -> None:
+        await may_listen.wait()
+        await listen(self, channels, hear)
+
+    monkeypatch.setattr(Server, "listen", late)
+
+    async def main() -> None:
+        async with PostgresStore(dsn) as store, PostgresStore(dsn) as another:
+            await store.add("a")
+            me = await joined(store)
+            [stored] = await store.claim(me, 9)
+            assert [] == await store.dropped(me)
+            await another.discard("a")
+            assert [] == await store.dropped(me)
+            may_listen.set()
+            await until(lambda: store._owners[me].is_to_look)
+            assert [stored.watch] == await store.dropped(me)
 
     run(main())
 
